@@ -1,6 +1,6 @@
 //! The address of the client behind a request. Limits per address use it.
 //!
-//! A proxy hides the clients behind its own address and tells theirs in a header. Anybody can send such a header, so it counts
+//! A proxy hides the clients behind its own address and puts theirs into a header. Anybody can send such a header, so it counts
 //! only on connections of a proxy in `--trusted-proxies`. A proxy may also send the peer of a whole connection in front of it
 //! (`listener::proxy_protocol`).
 
@@ -61,7 +61,7 @@ pub(crate) struct TrustedProxies {
     header: ForwardedHeader,
 }
 
-/// The header in which a proxy tells the address of its client. It passes the other one on, as the client sent it.
+/// The header into which a proxy puts the address of its client. It passes the other one on, as the client sent it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ForwardedHeader {
     /// Either of the two. If both are there, they must say the same.
@@ -108,18 +108,18 @@ impl TrustedProxies {
         }
         let x_forwarded_for = || addresses(headers, &X_FORWARDED_FOR, |entry| Some(entry));
         let forwarded = || addresses(headers, &FORWARDED, forwarded_for);
-        let told = match self.header {
+        let chain = match self.header {
             ForwardedHeader::XForwardedFor => x_forwarded_for(),
             ForwardedHeader::Forwarded => forwarded(),
             ForwardedHeader::Any => match (x_forwarded_for(), forwarded()) {
-                (told, None) | (None, told) => told,
+                (chain, None) | (None, chain) => chain,
                 // A proxy writes one of them, and the client may have invented the other.
                 (one, other) => one.filter(|one| other.as_ref() == Some(one)),
             },
         };
         let mut client = peer;
-        for told in told.unwrap_or_default().into_iter().rev() {
-            let Some(address) = told else { break };
+        for address in chain.unwrap_or_default().into_iter().rev() {
+            let Some(address) = address else { break };
             client = address;
             if !self.contains(address) {
                 break;

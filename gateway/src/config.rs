@@ -134,7 +134,7 @@ pub struct Config {
     #[arg(long, env, value_name = "BYTES", default_value = "4096", value_parser = count(0))]
     pub answer_rate: usize,
 
-    /// Proxies whose `X-Forwarded-For` or `Forwarded` tells the address of the client, for limits per address: addresses or
+    /// Proxies whose `X-Forwarded-For` or `Forwarded` has the address of the client, for limits per address: addresses or
     /// networks such as 10.0.0.0/8; a comma list, or several flags
     #[arg(long, env, value_name = "NETWORK", value_delimiter = ',', value_parser = trimmed())]
     pub trusted_proxies: Vec<String>,
@@ -299,7 +299,7 @@ pub struct Config {
     #[command(flatten)]
     pub telemetry: TelemetryConfig,
 
-    /// What is told about the given settings at the start.
+    /// What the log says about the given settings at the start.
     #[arg(skip)]
     pub start_report: StartReport,
 }

@@ -115,7 +115,7 @@ pub(crate) const STORE_UNAVAILABLE: &str = "The data store cannot be reached, tr
 
 /// The sentence if Redis answers and has no memory for what was asked, not even within `--memory-reserve`.
 pub(crate) const STORE_FULL: &str =
-    "The data store has no memory left, nothing was changed: tell an operator";
+    "The data store has no memory left, nothing was changed: inform an operator";
 
 /// The sentence if the stored keys of one device cannot be read. Other devices are not affected.
 pub(crate) const DEVICE_BROKEN: &str = "The stored device cannot be read";

@@ -229,7 +229,7 @@ fn log_problem(last: &mut Option<&'static str>, err: Option<&StoreError>) {
             tracing::error!(
                 reason,
                 error,
-                "Redis cannot be used: clients are told that their data may be old"
+                "Redis cannot be used: clients are warned that their data may be old"
             );
         }
         (None, _) if last.is_some() => tracing::info!("Redis can be used again"),

@@ -25,7 +25,7 @@ use shared_frames::SharedFrames;
 #[derive(Clone, Debug)]
 pub(crate) struct PublishedEvent {
     pub(crate) position: Position,
-    /// Number of positions before it that have no event, because it tells the newer reading.
+    /// Number of positions before it that have no event, because it has the newer reading.
     pub(crate) skipped: u64,
     /// Server time of the commit.
     pub(crate) at: Time,

@@ -225,7 +225,7 @@ pub struct Config {
     #[arg(skip)]
     pub given_rules: Map<String, Value>,
 
-    /// What is told about the given settings at the start.
+    /// What the log says about the given settings at the start.
     #[arg(skip)]
     pub start_report: StartReport,
 }

@@ -21,7 +21,7 @@ pub const NAME: &str = "check-config";
 
 const ABOUT: &str = "Print the effective settings and every problem with them, then exit";
 
-/// What is told about the given settings when the service starts.
+/// What the log says about the given settings when the service starts.
 #[derive(Clone, Debug, Default)]
 pub struct StartReport {
     /// The settings that differ from their defaults, as flags on one line, without secrets.
@@ -40,10 +40,10 @@ pub trait ServiceConfig: Parser {
     /// Derives settings from others. Returns every inconsistency, one sentence each.
     fn complete(&mut self, matches: &ArgMatches) -> Vec<String>;
 
-    /// Returns what is told about the given settings.
+    /// Returns what the log says about the given settings.
     fn start_report(&self) -> &StartReport;
 
-    /// Keeps what is told about the given settings.
+    /// Keeps what the log says about the given settings.
     fn set_start_report(&mut self, report: StartReport);
 
     /// Returns warnings for the operator about values of settings, one sentence each.

@@ -32,7 +32,7 @@ pub struct Event<'a> {
     pub epoch: Epoch,
     /// Number of the position.
     pub seq: u64,
-    /// Number of positions before it that have no event: it tells a newer reading than they would.
+    /// Number of positions before it that have no event: it has a newer reading than they would.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped: u64,
     /// The previous state was lost: clients replace the data and alarms they show by `data` and `alerts`.

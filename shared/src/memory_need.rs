@@ -250,7 +250,7 @@ pub fn total(needs: &[Need]) -> u64 {
         .fold(0, |sum, need| sum.saturating_add(need.bytes))
 }
 
-/// Returns what to tell an operator about a `maxmemory`.
+/// Returns the warning about a `maxmemory`.
 #[must_use]
 pub fn compare(bounds: &StoredBounds, maxmemory: u64) -> String {
     let worst = total(&needs(bounds, maxmemory));

@@ -1,6 +1,6 @@
 //! Reads what Redis sends on a connection for subscriptions (RESP3), from one buffer and without copies. Pure.
 //!
-//! Only that is told apart which such a connection needs: published messages, confirmed changes of subscriptions, answers, and
+//! Only what such a connection needs is distinguished: published messages, confirmed changes of subscriptions, answers, and
 //! errors. Bytes that are not RESP3 are an error, after which nothing on the connection can be understood any more.
 
 use std::fmt;

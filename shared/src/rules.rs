@@ -54,7 +54,7 @@ pub struct Alarms<'a> {
     /// Ids of the open alarms that an earlier release does not handle.
     unhandled: Vec<String>,
     has_held_back_danger: bool,
-    /// Changed settings that are not told now.
+    /// Changed settings that are not reported now.
     settings_held_back: Vec<SettingChange>,
     changes: Vec<Change>,
 }

@@ -147,7 +147,7 @@ pub struct DeviceMemory {
     /// The kinds of repair that these messages have in common, one bit each. They concern only keys that do not matter here.
     #[serde(default)]
     pub repairs_in_row: u16,
-    /// Number of readings that became the latest since the last event. The next event tells the latest, and this number.
+    /// Number of readings that became the latest since the last event. The next event has the latest, and this number.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unpublished: u32,
     /// The history lacks the latest reading, because the device sends more than its rate.
@@ -325,7 +325,7 @@ impl DeviceState {
         }
     }
 
-    /// Whether the device is shown in `ALARM`: an alarm of gas or of a fault is active or held back, or a flag or an LED is set. An alarm that only waits for its acknowledgement, or tells of a changed setting, is shown beside `NORMAL`.
+    /// Whether the device is shown in `ALARM`: an alarm of gas or of a fault is active or held back, or a flag or an LED is set. An alarm that only waits for its acknowledgement, or reports a changed setting, is shown beside `NORMAL`.
     #[must_use]
     pub fn in_alarm(&self) -> bool {
         let is_flagged = |latest: &Latest| {

@@ -1,4 +1,4 @@
-//! Why a token is refused, for operators. Clients are told less: whoever tries tokens out should learn nothing. Pure.
+//! Why a token is refused, for operators. Clients get less: whoever tries tokens out should learn nothing. Pure.
 //!
 //! It decides nothing. It looks at what the token says without its signature, and names everything that [`super::Access`] does not accept.
 

@@ -210,7 +210,7 @@ impl AlarmTable {
             }
             None => keys.push(key.clone()),
         }
-        let told = match change {
+        let transition = match change {
             Some(_) => render(change),
             None => Arc::clone(&text),
         };
@@ -228,7 +228,7 @@ impl AlarmTable {
             key,
             change,
             at,
-            text: Some(told),
+            text: Some(transition),
         });
     }
 

@@ -1,7 +1,7 @@
 //! The task that reads what clients want of all devices.
 //!
 //! Each look asks every partition which devices have a new number or were heard of, and how many are listed. Only those are read. Beside that, one
-//! partition after the other is read as a whole, so that whatever no look can tell is found: a round takes 64 to 80
+//! partition after the other is read as a whole, so that whatever no look can find is found: a round takes 64 to 80
 //! seconds with 64 partitions.
 
 use std::collections::HashSet;

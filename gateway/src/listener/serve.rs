@@ -219,7 +219,7 @@ where
     let mut connection = http.serve_connection(TokioIo::new(stream), service);
     tokio::select! {
         biased;
-        // First, so that it knows of the request before it is told to end.
+        // First, so that it knows of the request before it must end.
         ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => ended?,
         () = serving.cancelled() => {
             std::pin::Pin::new(&mut connection).graceful_shutdown();

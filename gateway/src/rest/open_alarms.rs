@@ -43,7 +43,7 @@ pub(super) struct Urgent<T> {
     limit: usize,
     after: Option<AlarmKey>,
     total: usize,
-    /// One more than is wanted: it tells that there are more.
+    /// One more than is wanted: it shows that there are more.
     found: BTreeMap<AlarmKey, T>,
 }
 

@@ -45,7 +45,7 @@ struct ProfileBody {
     changed_by: Option<String>,
 }
 
-/// Tells a field that is `null` from one that is absent.
+/// Distinguishes a field that is `null` from one that is absent.
 #[expect(
     clippy::option_option,
     reason = "absent, null and a text are three cases"

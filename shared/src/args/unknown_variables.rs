@@ -175,7 +175,7 @@ fn singular(word: &str) -> String {
     }
 }
 
-/// Returns the services about which Kubernetes, or a link of Docker, tells the process in variables: the `REDIS` of
+/// Returns the services whose addresses Kubernetes, or a link of Docker, puts into variables of the process: the `REDIS` of
 /// `REDIS_SERVICE_HOST` and of `REDIS_PORT_6379_TCP`.
 fn services(set: &[String]) -> Vec<&str> {
     let found = set.iter().filter_map(|name| {
@@ -191,7 +191,7 @@ fn services(set: &[String]) -> Vec<&str> {
     found.collect()
 }
 
-/// Whether the name is one that tells where this service is.
+/// Whether the name is one of a variable with the address of this service.
 fn is_of_service(name: &str, service: &str) -> bool {
     let Some(rest) = name.strip_prefix(service) else {
         return false;

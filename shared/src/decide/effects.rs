@@ -26,7 +26,7 @@ pub(super) struct Effects<'a> {
     pub(super) is_snapshot: bool,
     /// A new reading becomes the latest.
     pub(super) moves_latest: bool,
-    /// A later event will tell the latest reading. Changes of alarms and of the status do not wait.
+    /// A later event will have the latest reading. Changes of alarms and of the status do not wait.
     pub(super) may_wait: bool,
     pub(super) deadline: Deadline,
     pub(super) sample: Option<SampleOf>,
@@ -140,8 +140,8 @@ fn last_cleared(closed: &ClosedAlarm) -> LastCleared {
 
 /// Notes with a new alarm, wherever it is stored, with which others it is logged together.
 fn note_group(joined: &JoinedGroup, state: &mut DeviceState, changes: &mut [Change]) {
-    let told = changes.iter_mut().map(|change| &mut change.alarm);
-    for alarm in state.alarms.iter_mut().chain(told) {
+    let changed = changes.iter_mut().map(|change| &mut change.alarm);
+    for alarm in state.alarms.iter_mut().chain(changed) {
         if alarm.id == joined.alarm {
             alarm.log_group = Some(joined.group.clone());
         }

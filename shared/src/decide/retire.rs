@@ -14,7 +14,7 @@ pub(super) fn decide(mut draft: Draft<'_>, by: &str) -> Decision {
     if stored.state.latest.is_none() && !stored.lost {
         return draft.unchanged(Outcome::NotFound);
     }
-    // It tells no reading, so no position is skipped.
+    // It has no reading, so no position is skipped.
     let unpublished = u64::from(stored.state.memory.unpublished);
     draft.position.seq = draft.position.seq.saturating_sub(unpublished);
     let (now, position) = (draft.now, draft.position);

@@ -13,7 +13,7 @@ pub(super) struct ServerInfo {
     pub(super) version: String,
     pub(super) run_id: String,
     pub(super) is_replica: bool,
-    /// `maxmemory`; 0 if there is none, or the server does not tell.
+    /// `maxmemory`; 0 if there is none, or the server does not report it.
     pub(super) maxmemory: u64,
 }
 

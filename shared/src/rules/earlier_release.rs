@@ -39,7 +39,7 @@ impl Alarms<'_> {
         self.has_held_back_danger
     }
 
-    /// Whether changed settings are not told now. They must not be learnt then, so that they are told later.
+    /// Whether changed settings are not reported now. They must not be learnt then, so that they are reported later.
     #[must_use]
     pub fn holds_back_settings(&self) -> bool {
         self.earlier_release_at_work && self.get(Kind::SettingChanged).is_none()

@@ -1,6 +1,6 @@
 //! The detector's own LEDs and its `Alarm Status`, compared with the levels that stand.
 //!
-//! A detector that shows an alarm without a level, or no LED where a level is reached, has other settings than it tells.
+//! A detector that shows an alarm without a level, or no LED where a level is reached, has other settings than it sends.
 
 use std::time::Duration;
 

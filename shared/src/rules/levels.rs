@@ -132,7 +132,7 @@ fn evaluate(
     };
     let escalated = reached.filter(is_escalation);
     let (moment, calm) = (alarms.moment, alarms.chatter_calm);
-    // A level that comes back while the alarm chatters is counted, and not told again.
+    // A level that comes back while the alarm chatters is counted, and not reported again.
     let is_counted = chatter::chatters(open, moment.now) && !open.returned;
     let is_told = |index: &usize| !is_counted || *index > shown;
     // An alarm with one level has no peak: that level has been reached.

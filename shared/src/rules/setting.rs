@@ -214,8 +214,8 @@ impl Alarms<'_> {
         let is_other =
             |change: &SettingChange| [UNIT, GAS, DECIMAL_POINT].contains(&change.field.as_str());
         let open = self.get(Kind::SettingChanged);
-        let told = open.into_iter().flat_map(|alarm| &alarm.settings);
-        told.chain(&self.settings_held_back).any(is_other)
+        let reported = open.into_iter().flat_map(|alarm| &alarm.settings);
+        reported.chain(&self.settings_held_back).any(is_other)
     }
 }
 

@@ -19,7 +19,7 @@ pub const PIECE: usize = 2_000;
 pub struct LogId {
     /// When Redis stored it, in milliseconds.
     pub millis: u64,
-    /// Tells apart what was stored in the same millisecond.
+    /// Distinguishes what was stored in the same millisecond.
     pub number: u64,
 }
 

@@ -36,7 +36,7 @@ use redis::{FromRedisValue, RedisError, Value};
 use super::{Store, StoreError};
 use crate::redis::{NO_MEMORY, RedisConfig};
 
-/// The reason that operators and clients are told while Redis is full.
+/// The reason that operators and clients see while Redis is full.
 pub const REDIS_FULL: &str =
     "redis full: alarms are stored and history is not, until Redis has memory again";
 
@@ -62,7 +62,7 @@ pub enum Fullness {
 }
 
 impl Fullness {
-    /// Returns what operators and clients are told; `None` while everything is stored.
+    /// Returns what operators and clients see; `None` while everything is stored.
     #[must_use]
     pub fn reason(self) -> Option<&'static str> {
         match self {
@@ -310,7 +310,7 @@ impl Store {
     /// Reads the answer to `INFO memory`.
     pub(super) fn memory_measured(&self, info: Value) -> Result<MemoryUse, StoreError> {
         let info = String::from_redis_value(info).map_err(RedisError::from);
-        // A server that does not tell its memory is taken as one without a limit.
+        // A server that does not report its memory is taken as one without a limit.
         let memory = MemoryUse::parse(&info.map_err(StoreError::Unavailable)?);
         let memory = memory.unwrap_or_default();
         let reserve = self.connector.config().memory_reserve;

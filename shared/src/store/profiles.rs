@@ -46,7 +46,7 @@ impl StoredProfile {
         }
     }
 
-    /// Returns the text that is stored, to tell one from another.
+    /// Returns the text that is stored, to compare two.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text

@@ -1,6 +1,6 @@
 //! Reads what lists of all devices show, and finds out cheaply which devices have changed.
 //!
-//! A reader looks at all partitions again and again ([`Store::look`]). Each look tells which devices have a new number, because an alarm
+//! A reader looks at all partitions again and again ([`Store::look`]). Each look finds the devices that have a new number, because an alarm
 //! of theirs has changed, and which were heard of. Only those are read.
 
 use redis::{FromRedisValue, RedisResult, Value};

@@ -14,7 +14,7 @@ use crate::clock::Time;
 
 /// Returns what is wrong with this certificate at this time, to be read behind its name; `None` if it is valid then, or cannot be read.
 ///
-/// The library tells it only while it verifies a certificate, and looks at the time before the issuer and the name. So the certificate is
+/// The library reports it only while it verifies a certificate, and looks at the time before the issuer and the name. So the certificate is
 /// verified as if it had issued itself, for some name, and whatever else is said does not count.
 #[must_use]
 pub fn time_problem(certificate: &CertificateDer<'static>, now: Time) -> Option<String> {

@@ -51,7 +51,7 @@ pub(crate) struct LogRow {
     pub(crate) folded: Option<FoldedRows>,
 }
 
-/// What a row stands for. The other fields of the row tell the worst of the alarm within that time.
+/// What a row stands for. The other fields of the row are the worst of the alarm within that time.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct FoldedRows {
     /// Number of raises and escalations: the rows there would have been.

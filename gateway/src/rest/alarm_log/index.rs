@@ -1,4 +1,4 @@
-//! An index of the rows of one partition's alarm log: where each is, and which later entries tell what happened to its alarm. Pure.
+//! An index of the rows of one partition's alarm log: where each is, and which later entries say what happened to its alarm. Pure.
 //!
 //! It is read from the newest entry backwards, as far as anybody has asked, and what is new is added. So it knows a part of the log
 //! without gaps. It says the same as `LogFold` says of the whole log.

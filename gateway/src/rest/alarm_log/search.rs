@@ -51,7 +51,7 @@ pub(super) struct Found {
 
 /// The best rows of all partitions so far.
 struct Merged {
-    /// Newest first, with one more than is wanted: it tells that there are more.
+    /// Newest first, with one more than is wanted: it shows that there are more.
     rows: Vec<FoundRow>,
     /// Number of rows that are wanted.
     limit: usize,

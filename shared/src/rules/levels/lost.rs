@@ -1,7 +1,7 @@
 //! Standing levels that a reading would end by its settings instead of its value.
 //!
 //! A setting that comes for the first time is no change of a setting. Neither is one that could not be read before. But an alarm
-//! may stand by what was assumed instead, such as a default level. So the loss of its level is told like a change. A deadband that was
+//! may stand by what was assumed instead, such as a default level. So the loss of its level is reported like a change. A deadband that was
 //! assumed is no loss: it is only our guess of the detector's hysteresis.
 
 use super::Alarms;
@@ -28,7 +28,7 @@ impl Alarms<'_> {
     }
 
     /// Returns the settings by which a reading loses levels that are active. `before`: the limits of the reading before it, if what
-    /// that one had lost is told already.
+    /// that one had lost is reported already.
     #[must_use]
     pub fn lost_levels(&self, before: Option<&Limits>, now: &Limits) -> Vec<SettingChange> {
         let mut lost = Vec::new();

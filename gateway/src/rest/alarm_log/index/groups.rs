@@ -13,7 +13,7 @@ const CHUNK: usize = 128;
 #[derive(Debug)]
 pub(super) struct Group {
     key: u64,
-    /// The newest entry that tells the state of the group: all but late acknowledgements do.
+    /// The newest entry that has the state of the group: all but late acknowledgements do.
     pub(super) state_from: IdOrNone,
     pub(super) rows: u32,
     /// The newest row that nobody has acknowledged. [`super::rows::Row::to_older`] leads to the others.

@@ -38,7 +38,7 @@ pub(in crate::rest::alarm_log) struct FoundRow {
 /// The entries that show a row as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct EntriesOfRow {
-    /// The newest one that tells the state of its alarm.
+    /// The newest one that has the state of its alarm.
     state_from: LogId,
     /// The first acknowledgement that covers it.
     acknowledged: Option<LogId>,
@@ -155,7 +155,7 @@ impl LogIndex {
     fn entries_of(&self, row: &Row) -> EntriesOfRow {
         let group = self.groups.get(row.group);
         let state_from = group.and_then(|group| group.state_from.get());
-        // If only late acknowledgements followed, the row itself tells the state.
+        // If only late acknowledgements followed, the row itself has the state.
         let state_from = state_from.map_or(row.id, |id| id.max(row.id));
         EntriesOfRow {
             state_from,
