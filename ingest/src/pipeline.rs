@@ -14,30 +14,30 @@
 //! has messages. So it has at most those and the items of one further message, which has no more items than serials with their key fit
 //! into its payload.
 
+mod batch;
 pub(crate) mod committed_fingerprints;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use serde_json::value::RawValue;
-use shared::apply::{self, Applied, ApplyConfig, Cause, MAX_RUN, Work};
+use shared::apply::{self, Applied, ApplyConfig, Cause, Work};
 use shared::backoff::Backoff;
 use shared::decide::{Message, Outcome};
 use shared::device::DeviceId;
 use shared::lifecycle::Lifecycle;
 use shared::order::Class;
-use shared::reading::{PayloadFacts, Reading, Repair};
+use shared::reading::Repair;
 use shared::store::{DeadLetter, RawPayload, Store, StoreError};
-use shared::trace::{SLOW, TraceContext};
+use shared::trace::TraceContext;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
-use xxhash_rust::xxh3::xxh3_64;
 
+use self::batch::{Batch, OwnItem, ParsedMessage, RejectedMessage, by_device};
 use self::committed_fingerprints::CommittedFingerprints;
-use crate::dead_letter_reason::DeadLetterReason;
 use crate::heartbeat::LastHeartbeat;
 use crate::log_lines::LogLines;
 use crate::metrics::Metrics;
@@ -74,72 +74,6 @@ pub(crate) struct Recorder {
     pub(crate) max: u64,
     /// The settings of the rules, as the settings line of a replay file.
     pub(crate) settings: String,
-}
-
-/// A reading of a message.
-struct ParsedMessage {
-    message: Arc<MqttMessage>,
-    ack: SharedAck,
-    reading: Arc<Reading>,
-    facts: PayloadFacts,
-    /// The JSON of this reading, if it is not the payload.
-    json: Option<Vec<u8>>,
-    /// Whether the message has other items.
-    is_part: bool,
-    /// XXH3 of its bytes.
-    fingerprint: u64,
-    /// XXH3 of the whole payload.
-    message_fingerprint: u64,
-    /// Whether an earlier commit of this message got no answer from Redis, and may have been carried out.
-    in_doubt: bool,
-    /// Whether it could not be read as a whole, and is stored as a dead letter already.
-    is_dead_letter: bool,
-    trace: Option<TraceContext>,
-}
-
-impl ParsedMessage {
-    fn device(&self) -> &DeviceId {
-        &self.reading.device
-    }
-
-    /// Returns the message as a dead letter, because its device refused it.
-    fn rejected(self, err: &StoreError) -> RejectedMessage {
-        RejectedMessage {
-            detail: err.detail(self.device()),
-            reason: match err {
-                StoreError::TooManyDevices { .. } => DeadLetterReason::TooManyDevices,
-                StoreError::NotAdmitted { .. } => DeadLetterReason::NotAdmitted,
-                StoreError::RedisFull => DeadLetterReason::RedisFull,
-                _ => DeadLetterReason::CommitFailed,
-            },
-            message: self.message,
-            ack: self.ack,
-            message_fingerprint: self.message_fingerprint,
-            part: self.json.filter(|_| self.is_part),
-            trace: self.trace,
-        }
-    }
-
-    /// Samples the trace if the message is already slow. This happens before the decision, so that the event carries the
-    /// sampled trace to the gateways.
-    fn sample_if_slow(&mut self) {
-        if self.message.received_at.elapsed() > SLOW {
-            self.trace = self.trace.map(TraceContext::sampled);
-        }
-    }
-}
-
-/// A message, or a part of one, that can never be processed.
-struct RejectedMessage {
-    message: Arc<MqttMessage>,
-    ack: SharedAck,
-    /// XXH3 of the whole payload.
-    message_fingerprint: u64,
-    /// The bytes, if they are only a part of the payload.
-    part: Option<Vec<u8>>,
-    trace: Option<TraceContext>,
-    reason: DeadLetterReason,
-    detail: String,
 }
 
 impl Pipeline {
@@ -253,7 +187,6 @@ impl Pipeline {
         let trace = self.spans.recorder.begin(message.remote_trace.as_ref());
         let items = payload::read_received(&message.payload, message.size_bytes, &self.format);
         let is_part = items.len() > 1;
-        let message_fingerprint = xxh3_64(&message.payload);
         let items: Vec<OwnItem> = items
             .into_iter()
             .map(|item| {
@@ -261,47 +194,8 @@ impl Pipeline {
                 OwnItem::of(item, is_part)
             })
             .collect();
-        let mut acks = message.split_ack(items.iter().map(OwnItem::parts).sum());
-        let message = Arc::new(message);
-        for item in items {
-            let is_dead_letter = !matches!(item.content, ItemContent::Reading(_));
-            let (parsed, err) = match item.content {
-                ItemContent::Reading(parsed) | ItemContent::Named(parsed) => (Some(parsed), None),
-                ItemContent::Unreadable(parsed, err) => (Some(parsed), Some(err)),
-                ItemContent::Refused(err) => (None, Some(err)),
-            };
-            if let Some(err) = err
-                && let Some(ack) = acks.pop()
-            {
-                batch.rejected.push(RejectedMessage {
-                    message: Arc::clone(&message),
-                    ack,
-                    message_fingerprint,
-                    part: item.part,
-                    trace,
-                    reason: err.reason(),
-                    detail: err.detail(parsed.as_ref().map(|parsed| &parsed.reading.device)),
-                });
-            }
-            if let Some(parsed) = parsed
-                && let Some(ack) = acks.pop()
-            {
-                batch.devices.insert(parsed.reading.device.clone());
-                batch.parsed.push_back(ParsedMessage {
-                    message: Arc::clone(&message),
-                    ack,
-                    reading: Arc::new(parsed.reading),
-                    facts: parsed.facts,
-                    json: item.json,
-                    is_part,
-                    fingerprint: item.fingerprint,
-                    message_fingerprint,
-                    in_doubt: false,
-                    is_dead_letter,
-                    trace,
-                });
-            }
-        }
+        let acks = message.split_ack(items.iter().map(OwnItem::parts).sum());
+        batch.add(&Arc::new(message), items, acks, trace);
     }
 
     /// Commits all messages. Retries for as long as Redis is unavailable.
@@ -535,61 +429,6 @@ impl Pipeline {
     }
 }
 
-/// Received messages that are parsed.
-#[derive(Default)]
-struct Batch {
-    devices: HashSet<DeviceId>,
-    parsed: VecDeque<ParsedMessage>,
-    rejected: Vec<RejectedMessage>,
-    /// The messages as they arrived; none unless an operator wants them.
-    recording: Vec<RawPayload>,
-}
-
-impl Batch {
-    fn len(&self) -> usize {
-        self.parsed.len() + self.rejected.len()
-    }
-}
-
-/// An item that does not borrow from the message.
-struct OwnItem {
-    content: ItemContent,
-    fingerprint: u64,
-    /// The JSON of the item, if it is not the payload.
-    json: Option<Vec<u8>>,
-    /// The bytes of the item, if they are not the payload and become a dead letter.
-    part: Option<Vec<u8>>,
-}
-
-impl OwnItem {
-    fn of(item: Item<'_>, is_part: bool) -> Self {
-        let fingerprint = xxh3_64(&item.bytes);
-        let is_dead_letter = matches!(
-            item.content,
-            ItemContent::Unreadable(..) | ItemContent::Refused(_)
-        );
-        let part = (is_part && is_dead_letter).then(|| item.bytes.to_vec());
-        let json = match item.repaired {
-            Some(json) => Some(json.into_bytes()),
-            None => is_part.then(|| item.bytes.into_owned()),
-        };
-        Self {
-            content: item.content,
-            fingerprint,
-            json,
-            part,
-        }
-    }
-
-    /// The number of dead letters and commits that it takes.
-    fn parts(&self) -> usize {
-        match self.content {
-            ItemContent::Reading(_) | ItemContent::Named(_) | ItemContent::Refused(_) => 1,
-            ItemContent::Unreadable(..) => 2,
-        }
-    }
-}
-
 fn lock(committed: &Mutex<CommittedFingerprints>) -> MutexGuard<'_, CommittedFingerprints> {
     committed.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -606,35 +445,4 @@ fn finish(
         lock(committed).insert(device, message_fingerprint);
     }
     ack.done();
-}
-
-/// Sorts messages by device, those of one in their order. Returns those of the first round, and those of devices that have more than
-/// [`MAX_RUN`] for later ones.
-fn by_device(messages: VecDeque<ParsedMessage>) -> (Vec<ParsedMessage>, VecDeque<ParsedMessage>) {
-    let mut places = HashMap::with_capacity(messages.len());
-    let mut counts: Vec<usize> = Vec::with_capacity(messages.len());
-    let mut place_of_each = Vec::with_capacity(messages.len());
-    for item in &messages {
-        let place = *places.entry(item.device()).or_insert(counts.len());
-        if place == counts.len() {
-            counts.push(0);
-        }
-        counts[place] += 1;
-        place_of_each.push(place);
-    }
-    // Nearly always.
-    if counts.len() == messages.len() {
-        return (messages.into(), VecDeque::new());
-    }
-    let mut runs: Vec<Vec<ParsedMessage>> = Vec::new();
-    runs.resize_with(counts.len(), Vec::new);
-    let mut later = VecDeque::new();
-    for (item, place) in messages.into_iter().zip(place_of_each) {
-        if runs[place].len() < MAX_RUN {
-            runs[place].push(item);
-        } else {
-            later.push_back(item);
-        }
-    }
-    (runs.into_iter().flatten().collect(), later)
 }

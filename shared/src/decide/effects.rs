@@ -140,8 +140,8 @@ fn last_cleared(closed: &ClosedAlarm) -> LastCleared {
 
 /// Notes with a new alarm, wherever it is stored, with which others it is logged together.
 fn note_group(joined: &JoinedGroup, state: &mut DeviceState, changes: &mut [Change]) {
-    let changed = changes.iter_mut().map(|change| &mut change.alarm);
-    for alarm in state.alarms.iter_mut().chain(changed) {
+    let in_changes = changes.iter_mut().map(|change| &mut change.alarm);
+    for alarm in state.alarms.iter_mut().chain(in_changes) {
         if alarm.id == joined.alarm {
             alarm.log_group = Some(joined.group.clone());
         }
