@@ -5,6 +5,7 @@ mod frozen;
 mod properties;
 mod redelivery;
 mod stored;
+mod usual_offset;
 
 use std::collections::VecDeque;
 
