@@ -1,5 +1,5 @@
-//! The `OpenAPI` document of REST. `openapi.json` is written by hand; the tests of `rest` compare it with the routes and
-//! with their answers.
+//! The `OpenAPI` document of REST, which also has the schemas of what goes over Socket.IO. `openapi.json` is written by hand; the tests of
+//! `rest` compare it with the routes and with their answers, the system tests with every event that a browser gets.
 
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -12,3 +12,6 @@ pub(crate) const DOCUMENT: &str = include_str!("openapi.json");
 pub(crate) async fn document() -> Response {
     reply::bytes_of_json(StatusCode::OK, DOCUMENT)
 }
+
+#[cfg(test)]
+mod tests;

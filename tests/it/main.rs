@@ -18,6 +18,8 @@ mod changed_fields;
 
 mod conformance;
 
+mod contract;
+
 mod python_client;
 mod readme_client;
 

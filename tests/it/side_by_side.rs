@@ -47,7 +47,9 @@ async fn clients_of_both_releases_see_the_same_alarms() -> Result<()> {
     let stack = both_releases().await?;
     let mut browsers = Vec::new();
     for gateway in &stack.gateways {
-        browsers.push(Browser::connect(gateway.port(), Transport::WebSocket).await?);
+        let browser = Browser::connect(gateway.port(), Transport::WebSocket).await?;
+        browser.of_another_release();
+        browsers.push(browser);
     }
     let devices = SERIALS.map(|serial| stack.device(serial));
     for device in &devices {
@@ -207,6 +209,7 @@ async fn new_kinds_of_alarms_wait_for_the_older_release_and_survive_its_return()
 
     // The older one comes back, and decides alone: what it does not know stays, and nobody is told that it ended.
     let browser = stack.browser().await?;
+    browser.of_another_release();
     let mut kept = Vec::new();
     for serial in NEW_KINDS {
         browser.follow(serial).await?;

@@ -69,6 +69,7 @@ async fn detectors_continue_after(before: &str) -> Result<()> {
     let stack = stack_after_upgrade(before).await?;
     let open_before = open_alarm(&stack, "OTSM-A1").await?;
     let browser = stack.browser().await?;
+    browser.of_another_release();
     let joined = browser.subscribe("OTSM-A1").await?;
     let seq = joined["seq"].as_u64().context("a seq")?;
 
@@ -138,6 +139,7 @@ async fn events_stored_without_more_are_sent_with_it() -> Result<()> {
     // Without ingest: it would look at the deadline of the recording and publish one more event, in the epoch of the new Redis.
     let stack = plan_after_upgrade(ONE_GAS_ALARM).ingests(0).start().await?;
     let browser = stack.browser().await?;
+    browser.of_another_release();
     let joined = browser.subscribe(SERIAL).await?;
     let seq = joined["seq"].as_u64().context("a seq")?;
 

@@ -3,7 +3,7 @@
 //
 //   {"do":"connect","url":…,"options":{…}}   `options` are those of the client library
 //   {"do":"emit","name":…,"body":…}          without an acknowledgement callback
-//   {"do":"ask","id":…,"name":…,"body":…}    with one; the answer is written as {"what":"ack","id":…}
+//   {"do":"ask","id":…,"name":…,"body":…}    with one; the answer is written as {"what":"ack","id":…,"name":…}
 //   {"do":"follow","device":…,"rule":…}      subscribes now and after every reconnection, from the position that this rule in
 //                                            positions.mjs yields: `whole` or `before_newest`
 //   {"do":"keep","name":…,"body":…}          emits now and after every reconnection; each answer is written as {"what":"kept","name":…}
@@ -82,7 +82,7 @@ function isNew(name, body) {
 const commands = {
   connect: ({ url, options }) => connect(url, options),
   emit: ({ name, body }) => socket.emit(name, body),
-  ask: ({ id, name, body }) => socket.emit(name, body, (answer) => write('ack', { id, body: answer })),
+  ask: ({ id, name, body }) => socket.emit(name, body, (answer) => write('ack', { id, name, body: answer })),
   follow: ({ device, rule }) => {
     followed.set(device, new rules[rule]());
     if (socket.connected) subscribe(device);

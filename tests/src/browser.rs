@@ -14,8 +14,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
+use crate::described::{self, Comparison};
 use crate::eventually::LATE;
 use crate::node_script::NodeScript;
+use crate::schemas::Seen;
 
 /// How the client reaches the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +98,7 @@ pub struct Browser {
     log: Arc<Mutex<Vec<BrowserEvent>>>,
     length: watch::Receiver<usize>,
     requests: AtomicU64,
+    comparison: Arc<Comparison>,
     // Killed with the browser.
     _child: Child,
     _tasks: JoinSet<()>,
@@ -162,19 +165,36 @@ impl Browser {
         let log = Arc::<Mutex<Vec<BrowserEvent>>>::default();
         let (grown, length) = watch::channel(0);
         let mut tasks = JoinSet::new();
-        tasks.spawn(keep(output, Arc::clone(&log), grown));
+        let comparison = Arc::<Comparison>::default();
+        tasks.spawn(keep(
+            output,
+            Arc::clone(&log),
+            grown,
+            Arc::clone(&comparison),
+        ));
         let browser = Self {
             url,
             commands: tokio::sync::Mutex::new(commands),
             log,
             length,
             requests: AtomicU64::new(0),
+            comparison,
             _child: child,
             _tasks: tasks,
         };
         let command = json!({"do": "connect", "url": browser.url, "options": options});
         browser.command(command).await?;
         Ok(browser)
+    }
+
+    /// Allows events that are not as they are described: those of another release.
+    pub fn of_another_release(&self) {
+        self.comparison.allow_differences();
+    }
+
+    /// Returns the properties of events and answers that it was sent so far, see [`described::everything_described`].
+    pub fn properties(&self) -> Seen {
+        self.comparison.seen()
     }
 
     /// Subscribes and returns the server's answer.
@@ -340,6 +360,7 @@ impl Browser {
         let search = async {
             let mut next = from;
             loop {
+                self.comparison.check()?;
                 let known = *length.borrow_and_update();
                 let start = next.min(known);
                 let index = self.log()[start..known].iter().position(&is_it);
@@ -399,6 +420,34 @@ impl Browser {
     }
 }
 
+/// A test fails in which a browser was sent anything that is not described, also if it waited for nothing after that.
+impl Drop for Browser {
+    fn drop(&mut self) {
+        if !std::thread::panicking()
+            && let Err(difference) = self.comparison.check()
+        {
+            panic!("{difference}");
+        }
+    }
+}
+
+/// Compares what the server sent with its description; `None` for what it did not send.
+fn compare(seen: &BrowserEvent) -> Option<Result<Seen, String>> {
+    Some(match seen.what.as_str() {
+        "event" | "again" => described::check_event(&seen.name, &seen.body),
+        "ack" | "kept" => described::check_answer(&seen.name, &seen.body),
+        "followed" => {
+            // The client has added where it continues.
+            let mut answer = seen.body.clone();
+            if let Some(fields) = answer.as_object_mut() {
+                fields.shift_remove("since");
+            }
+            described::check_answer("subscribe:device", &answer)
+        }
+        _ => return None,
+    })
+}
+
 /// Returns the first alert of a `device:alerts` or `device:alerts:changed`.
 pub fn only_alert(body: &Value) -> Result<&Value> {
     let alerts = body["alerts"].as_array().context("no alerts")?;
@@ -410,10 +459,11 @@ async fn keep(
     output: ChildStdout,
     log: Arc<Mutex<Vec<BrowserEvent>>>,
     grown: watch::Sender<usize>,
+    comparison: Arc<Comparison>,
 ) {
     let mut lines = BufReader::new(output).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        let seen = serde_json::from_str(&line).unwrap_or_else(|err| BrowserEvent {
+        let seen: BrowserEvent = serde_json::from_str(&line).unwrap_or_else(|err| BrowserEvent {
             what: "unreadable".to_owned(),
             name: err.to_string(),
             body: Value::String(line),
@@ -421,6 +471,9 @@ async fn keep(
             id: 0,
             at: Instant::now(),
         });
+        if let Some(compared) = compare(&seen) {
+            comparison.take(compared);
+        }
         let length = {
             let mut log = log.lock().expect("no thread panics while holding the lock");
             log.push(seen);

@@ -2,7 +2,7 @@
 //!
 //! Read in this order. A test starts a [`stack::Stack`]: its own redis-server and mosquitto in a temporary folder, and
 //! the binaries `ingest` and `gateway`, each as a [`server_process::ServerProcess`] on a port of [`ports`]. It sends
-//! readings as a [`device::Device`], receives them as a [`browser::Browser`], over [`http`] or a [`websocket`], breaks connections with a
+//! readings as a [`device::Device`], receives them as a [`browser::Browser`], which compares everything with what is [`described`], over [`http`] or a [`websocket`], breaks connections with a
 //! [`tcp_proxy::TcpProxy`], encrypts them with a [`tls::TlsSetup`], and waits with [`eventually`] until a state is reached. It never sleeps.
 //!
 //! During its faults, a fault test runs a [`ledger::Load`]. Afterwards the ledger checks that nothing was lost or
@@ -17,7 +17,7 @@
 //!
 //! Only the simulator of `deploy/demo` uses [`scenario`] and [`tls_tunnel`].
 
-pub use test_support::{eventually, ports, server, server_process, tokens};
+pub use test_support::{eventually, ports, schemas, server, server_process, tokens};
 
 pub mod stack;
 
@@ -28,6 +28,8 @@ mod excerpt;
 pub mod device;
 
 pub mod browser;
+
+pub mod described;
 
 pub mod all_devices;
 

@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 
+import type { Answer, Command, Commands } from '../src/client/events';
 import { Gateway } from '../src/client/gateway';
 import type { Link } from '../src/client/link';
 import { faultsOf, isCurrent } from '../src/client/linkState';
@@ -24,8 +25,8 @@ class FakeLink implements Link {
     this.drops += 1;
     this.lose('transport close');
   }
-  emit(name: string, body: unknown, answer?: (body: unknown) => void) {
-    this.sent.push({ name, body, answer });
+  emit<Name extends Command>(name: Name, body: Commands[Name], answer?: (body: Answer<Name>) => void) {
+    this.sent.push({ name, body, answer: answer as ((body: unknown) => void) | undefined });
   }
   on(name: string, listener: (body: never) => void) {
     this.#listeners.set(name, [...(this.#listeners.get(name) ?? []), listener]);

@@ -72,7 +72,7 @@ export class ModelServer {
     if (since?.epoch === epoch && oldestChange > since.seq) Object.assign(answer, { alarmsRecovered: false });
     const events = since?.epoch === epoch ? this.#changes.filter(({ seq }) => seq > since.seq).map(({ event }) => asMore(event)) : [];
     if (!this.#reading) return { events, answer };
-    const body = { ...this.#at(), snapshot: true };
+    const body = { ...this.#at(), snapshot: true as const };
     const alarms = this.open;
     const data: DeviceEvent = { name: 'device:data', body: { ...body, data: this.#reading, age_ms: 0 } };
     if (alarms.length === 0 && !since) return { events: [...events, data], answer };

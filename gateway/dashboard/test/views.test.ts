@@ -15,6 +15,7 @@ import { isolated, trendOfBuckets, trendOfSamples, withLive } from '../src/trend
 const NOW = Date.parse('2026-11-26T10:00:00.000Z');
 const iso = (ms: number) => new Date(ms).toISOString();
 const row = (more: Partial<FleetRow> = {}): FleetRow => ({
+  offline: false,
   deviceId: 'OTSM-0001',
   id: 'OTSM-0001',
   name: 'Block 1',

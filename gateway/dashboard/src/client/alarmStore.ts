@@ -1,5 +1,5 @@
 // The open alarms of every device, most urgent first.
-import { ChunkedList } from './chunks';
+import { ChunkedList, type Part } from './chunks';
 import type { AlarmsChanged, AlarmsSnapshot, EndedAlarm, OpenAlarm, Severity } from './events';
 
 /** An alarm that ended while this client watched. */
@@ -37,7 +37,7 @@ export class AlarmStore {
     this.#open.restart();
   }
 
-  snapshot({ alarms, first, more }: AlarmsSnapshot): boolean {
+  snapshot({ alarms, first, more }: Part<AlarmsSnapshot>): boolean {
     return this.#open.chunk(alarms, more, first);
   }
 

@@ -1,6 +1,9 @@
 // A list that is sent whole, in chunks, and then as changes of it. Until the last chunk has come, the list before is shown.
 import type { Position } from './positions';
 
+/** A part of such a list, as it is sent. An earlier release does not say where a list begins. */
+export type Part<Sent extends { first: boolean }> = Omit<Sent, 'first'> & Partial<Pick<Sent, 'first'>>;
+
 export class ChunkedList<T extends Position> {
   #items = new Map<string, T>();
   #coming: Map<string, T> | undefined;

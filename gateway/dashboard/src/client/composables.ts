@@ -17,8 +17,8 @@ import {
 
 import type { PastAlarm } from './alarmStore';
 import { EMPTY_VIEW, type DeviceView } from './deviceLedger';
-import type { AlarmFilter, FleetFilter, FleetRow, OpenAlarm } from './events';
-import type { Gateway, Refusal } from './gateway';
+import type { AlarmFilter, FleetFilter, FleetRow, OpenAlarm, Refusal } from './events';
+import type { Gateway } from './gateway';
 import type { LinkState } from './linkState';
 
 const GATEWAY: InjectionKey<Gateway> = Symbol('gateway');

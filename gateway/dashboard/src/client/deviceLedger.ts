@@ -1,6 +1,6 @@
 // What a client knows of one device, from its events. Each event is taken once, in order.
 import type { Alert, ChangedAlert, DeviceAlerts, DeviceAlertsChanged, DeviceData, Reading } from './events';
-import { WholePositions, type Position } from './positions';
+import { WholePositions, type Position, type Positioned } from './positions';
 
 export type DeviceEvent =
   | { name: 'device:data'; body: DeviceData }
@@ -62,7 +62,7 @@ export class DeviceLedger {
   /** Takes an event. Returns whether it was new. */
   take(event: DeviceEvent): boolean {
     if (!this.#positions.isNew(event.name, event.body)) return false;
-    const { epoch, seq, stale, more } = event.body;
+    const { epoch, seq, stale, more }: Positioned = event.body;
     // Alarms come after the reading: what is acknowledged counts for this position, so it must not be ahead of them.
     const seen = stale || more ? this.#view.seen : { epoch, seq };
     this.#view = { ...this.#view, seen, known: true, ...this.#changed(event) };

@@ -1,5 +1,5 @@
 // Every device as the fleet shows it.
-import { ChunkedList } from './chunks';
+import { ChunkedList, type Part } from './chunks';
 import type { FleetChanged, FleetRow, FleetSnapshot } from './events';
 
 export class FleetStore {
@@ -21,7 +21,7 @@ export class FleetStore {
     this.#rows.restart();
   }
 
-  snapshot({ devices, first, more }: FleetSnapshot): boolean {
+  snapshot({ devices, first, more }: Part<FleetSnapshot>): boolean {
     return this.#rows.chunk(devices, more, first);
   }
 

@@ -5,7 +5,7 @@
 import { AlarmStore } from './alarmStore';
 import { ServerClock } from './clock';
 import { DeviceLedger, type DeviceEvent } from './deviceLedger';
-import type { AlarmFilter, Answer, DeviceAnswer, FleetFilter } from './events';
+import type { AlarmFilter, Answer, FleetFilter, Refusal } from './events';
 import { FleetStore } from './fleetStore';
 import type { LinkPhase, LinkState } from './linkState';
 import type { Link } from './link';
@@ -25,11 +25,6 @@ const RETRY_JITTER_MS = 7000;
 
 /** Nobody has to sign in again for these. */
 const PASSING = /too many connections|try again later/;
-
-export interface Refusal {
-  code: string;
-  message: string;
-}
 
 interface WatchedDevice {
   ledger: DeviceLedger;
@@ -136,9 +131,9 @@ export class Gateway {
   }
 
   /** Goes on with a new token of the same subject. */
-  refresh(token: string): Promise<Answer<{ expiresInMs: number }>> {
+  refresh(token: string): Promise<Answer<'auth:refresh'>> {
     return new Promise((resolve) =>
-      this.#emit('auth:refresh', { token }, (answer: Answer<{ expiresInMs: number }>) => {
+      this.#link.emit('auth:refresh', { token }, (answer) => {
         if (answer.ok) this.#closesAt = null;
         resolve(answer);
       }),
@@ -159,7 +154,7 @@ export class Gateway {
       if (!watched.watchers.delete(watcher) || watched.watchers.size > 0) return;
       this.#devices.delete(deviceId);
       this.#unwatched();
-      if (this.#link.connected) this.#emit('unsubscribe:device', deviceId);
+      if (this.#link.connected) this.#link.emit('unsubscribe:device', deviceId);
     };
     return { ledger: watched.ledger, refusal: () => watched.refusal, stop };
   }
@@ -175,7 +170,7 @@ export class Gateway {
       if (!fleet.watchers.delete(watcher) || fleet.watchers.size > 0) return;
       this.#fleet = undefined;
       this.#unwatched();
-      if (this.#link.connected) this.#emit('unsubscribe:fleet', undefined);
+      if (this.#link.connected) this.#link.emit('unsubscribe:fleet', null);
     };
     return { store: fleet.store, refusal: () => fleet.refusal, stop };
   }
@@ -191,7 +186,7 @@ export class Gateway {
       if (!alarms.watchers.delete(watcher) || alarms.watchers.size > 0) return;
       this.#alarms = undefined;
       this.#unwatched();
-      if (this.#link.connected) this.#emit('unsubscribe:alarms', undefined);
+      if (this.#link.connected) this.#link.emit('unsubscribe:alarms', null);
     };
     return { store: alarms.store, refusal: () => alarms.refusal, stop };
   }
@@ -299,7 +294,7 @@ export class Gateway {
     device.turn += 1;
     device.isBehind = true;
     const { turn } = device;
-    this.#emit('subscribe:device', { deviceId, since }, (answer: DeviceAnswer) => {
+    this.#link.emit('subscribe:device', { deviceId, since }, (answer) => {
       if (turn === device.turn) device.isBehind = false;
       device.refusal = answer.ok ? null : answer.error;
       if (answer.ok) device.ledger.answered(answer);
@@ -316,13 +311,13 @@ export class Gateway {
     list.isBehind = true;
     list.isReplaced = turn > 1;
     if (turn > 1) {
-      this.#emit(`unsubscribe:${name}`, undefined, () => {
+      this.#link.emit(`unsubscribe:${name}`, null, () => {
         list.store.restart();
         if (turn === list.turn) list.isReplaced = false;
       });
     }
     list.store.restart();
-    this.#emit(`subscribe:${name}`, { filter: list.filter }, (answer: Answer<object>) => {
+    this.#link.emit(`subscribe:${name}`, { filter: list.filter }, (answer) => {
       // One that was replaced is answered as refused.
       if (turn !== list.turn) return;
       list.refusal = answer.ok ? null : answer.error;
@@ -343,17 +338,13 @@ export class Gateway {
     if (this.#probedAt !== null) return;
     const asked = this.#elapsed();
     this.#probedAt = asked;
-    this.#emit('unsubscribe:device', 'dashboard-probe', () => {
+    this.#link.emit('unsubscribe:device', 'dashboard-probe', () => {
       // The answer to one over a connection before is none.
       if (this.#probedAt !== asked) return;
       this.#probedAt = null;
       this.#isWaking = false;
       this.#hear();
     });
-  }
-
-  #emit(name: string, body: unknown, answer?: (body: never) => void): void {
-    this.#link.emit(name, body, answer as ((body: unknown) => void) | undefined);
   }
 
   #hear(): void {

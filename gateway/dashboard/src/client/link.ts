@@ -1,7 +1,7 @@
 // socket.io-client, with the settings for a screen that nobody attends.
 import { io, type Socket } from 'socket.io-client';
 
-import type { ServerEvents } from './events';
+import type { Answer, Command, Commands, ServerEvents } from './events';
 
 /** What the gateway needs of a connection. */
 export interface Link {
@@ -12,7 +12,8 @@ export interface Link {
   disconnect(): void;
   /** Gives this connection up. Another one is made. */
   drop(): void;
-  emit(name: string, body: unknown, answer?: (body: unknown) => void): void;
+  /** `null`: without an argument. */
+  emit<Name extends Command>(name: Name, body: Commands[Name], answer?: (body: Answer<Name>) => void): void;
   on<Name extends keyof ServerEvents>(name: Name, listener: ServerEvents[Name]): void;
   onConnect(listener: () => void): void;
   onDisconnect(listener: (reason: string) => void): void;
@@ -65,8 +66,8 @@ export class SocketLink implements Link {
     this.#socket.io.engine.close();
   }
 
-  emit(name: string, body: unknown, answer?: (body: unknown) => void): void {
-    const args = body === undefined ? [] : [body];
+  emit<Name extends Command>(name: Name, body: Commands[Name], answer?: (body: Answer<Name>) => void): void {
+    const args: unknown[] = body === null ? [] : [body];
     this.#socket.emit(name, ...args, ...(answer ? [answer] : []));
   }
 

@@ -483,49 +483,51 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /** @description One normalised reading. Its freshness is evaluated when it is shown. */
-        Reading: {
-            device_name: string;
-            serial_number: string;
-            gas_type: string;
+        Reading: WithRequired<components["schemas"]["ReadingFields"], "device_name" | "serial_number" | "gas_type" | "timestamp" | "unit" | "message_type" | "sender" | "sensor_reading" | "offset" | "alarm_status" | "span_high" | "span_low" | "a1_level" | "a2_level" | "a3_level" | "decimal_point" | "a1_type" | "a1_hysteresis" | "a1_latching" | "a1_siren" | "a1_buzzer" | "alarm1_led" | "alarm2_led" | "alarm3_led" | "sensor_fault" | "latitude" | "longitude" | "processed_at" | "data_quality">;
+        /** @description The fields of a reading. New ones are added at the end. */
+        ReadingFields: {
+            device_name?: string;
+            serial_number?: string;
+            gas_type?: string;
             /** @description The device's own time as received; server time if it is missing or unreadable. */
-            timestamp: string;
-            unit: string;
-            message_type: string;
-            sender: string;
+            timestamp?: string;
+            unit?: string;
+            message_type?: string;
+            sender?: string;
             /** @description `null` if missing or unreadable. */
-            sensor_reading: number | null;
+            sensor_reading?: number | null;
             /** @description Always equal to `sensor_reading`. */
-            offset: number | null;
+            offset?: number | null;
             /** @enum {string} */
-            alarm_status: "ALARM" | "NORMAL";
-            span_high: number;
-            span_low: number;
-            a1_level: number;
-            a2_level: number;
-            a3_level: number;
-            decimal_point: number;
-            a1_type: string;
-            a1_hysteresis: number;
-            a1_latching: number;
-            a1_siren: number;
-            a1_buzzer: number;
-            alarm1_led: number;
-            alarm2_led: number;
-            alarm3_led: number;
-            sensor_fault: number;
+            alarm_status?: "ALARM" | "NORMAL";
+            span_high?: number;
+            span_low?: number;
+            a1_level?: number;
+            a2_level?: number;
+            a3_level?: number;
+            decimal_point?: number;
+            a1_type?: string;
+            a1_hysteresis?: number;
+            a1_latching?: number;
+            a1_siren?: number;
+            a1_buzzer?: number;
+            alarm1_led?: number;
+            alarm2_led?: number;
+            alarm3_led?: number;
+            sensor_fault?: number;
             /** @description As received. */
-            latitude: string | number;
+            latitude?: string | number;
             /** @description As received. */
-            longitude: string | number;
+            longitude?: string | number;
             /** @description The payload as received; only in `telemetry/latest`. Missing if the reading was stored while Redis was full. */
             raw_message?: Record<string, never>;
             /**
              * Format: date-time
              * @description Server time at which the reading was taken.
              */
-            processed_at: string;
+            processed_at?: string;
             /** @enum {string} */
-            data_quality: "good" | "uncertain" | "bad" | "offline";
+            data_quality?: "good" | "uncertain" | "bad" | "offline";
             /** @description Present if the device's clock is far off, was set back or is unusable. */
             clock_suspect?: boolean;
         };
@@ -778,7 +780,9 @@ export interface components {
             next?: string;
         };
         /** @description An open alarm with its device, and the position at which it was as it is shown. */
-        OpenAlarm: components["schemas"]["Alert"] & {
+        OpenAlarm: components["schemas"]["Alert"] & components["schemas"]["AlarmDevice"];
+        /** @description The device of an alarm, and the position at which the alarm was as it is shown. */
+        AlarmDevice: {
             deviceId: string;
             /** @description The name that operators have given the device. */
             name: string | null;
@@ -1027,6 +1031,342 @@ export interface components {
             /** @description Refusals before this one that have no entry, as there were too many. */
             left_out?: number;
             trace_id?: string;
+        };
+        /** @description Not sent as such: the events that the gateway sends over Socket.IO, by name, each with its payload. */
+        SocketEvents: {
+            "device:data": components["schemas"]["DeviceData"];
+            "device:data:changed": components["schemas"]["DeviceDataChanged"];
+            "device:alerts": components["schemas"]["DeviceAlerts"];
+            "device:alerts:changed": components["schemas"]["DeviceAlertsChanged"];
+            "fleet:snapshot": components["schemas"]["FleetSnapshot"];
+            "fleet:changed": components["schemas"]["FleetChanged"];
+            "alarms:snapshot": components["schemas"]["AlarmsSnapshot"];
+            "alarms:changed": components["schemas"]["AlarmsChanged"];
+            "subtronics:data": components["schemas"]["DeviceData"];
+            "system:status": components["schemas"]["SystemStatus"];
+            "auth:expiring": components["schemas"]["TokenExpiring"];
+            "server:drain": components["schemas"]["ServerDrain"];
+        };
+        /** @description Not sent as such: the events that a client sends over Socket.IO, by name, each with its argument. `null` stands for none. */
+        SocketCommands: {
+            "subscribe:device": string | components["schemas"]["DeviceSubscription"];
+            "unsubscribe:device": string | components["schemas"]["DeviceSubscription"];
+            "subscribe:fleet": components["schemas"]["FleetSubscription"] | null;
+            "unsubscribe:fleet": null;
+            "subscribe:alarms": components["schemas"]["AlarmsSubscription"] | null;
+            "unsubscribe:alarms": null;
+            "auth:refresh": string | components["schemas"]["NewToken"];
+        };
+        /** @description Not sent as such: what the callback of an event of a client gets, by the name of the event. */
+        SocketAnswers: {
+            "subscribe:device": components["schemas"]["DeviceSubscribed"] | components["schemas"]["Refused"];
+            "unsubscribe:device": components["schemas"]["DeviceUnsubscribed"] | components["schemas"]["Refused"];
+            "subscribe:fleet": components["schemas"]["FleetSubscribed"] | components["schemas"]["Refused"];
+            "unsubscribe:fleet": components["schemas"]["Unsubscribed"];
+            "subscribe:alarms": components["schemas"]["AlarmsSubscribed"] | components["schemas"]["Refused"];
+            "unsubscribe:alarms": components["schemas"]["Unsubscribed"];
+            "auth:refresh": components["schemas"]["TokenRefreshed"] | components["schemas"]["Refused"];
+        };
+        /** @description A reading of a device. */
+        DeviceData: {
+            deviceId: string;
+            data: components["schemas"]["Reading"];
+            /**
+             * Format: date-time
+             * @description Server time.
+             */
+            timestamp: string;
+            epoch: components["schemas"]["Epoch"];
+            seq: number;
+            /** @description Age of the reading at `timestamp`; `null` if not known. */
+            age_ms: number | null;
+            /**
+             * @description It replaces what was shown of the device. Otherwise absent.
+             * @constant
+             */
+            snapshot?: true;
+            /**
+             * @description The last reading again, because the device has been silent for too long or was retired. Otherwise absent.
+             * @constant
+             */
+            stale?: true;
+            /** @description So many readings before this one were left out. Absent for none. */
+            skipped?: number;
+            /**
+             * @description The position is not whole yet: another event of it follows. Otherwise absent.
+             * @constant
+             */
+            more?: true;
+        };
+        /** @description The fields of a reading that differ from the one before. */
+        DeviceDataChanged: {
+            deviceId: string;
+            changed: components["schemas"]["ReadingFields"];
+            /** @description Names of fields that are gone. Absent for none. */
+            removed?: string[];
+            base: components["schemas"]["Position"];
+            /**
+             * Format: date-time
+             * @description Server time.
+             */
+            timestamp: string;
+            epoch: components["schemas"]["Epoch"];
+            seq: number;
+            /** @description Age of the reading at `timestamp`; `null` if not known. */
+            age_ms: number | null;
+            /** @description So many readings before this one were left out. Absent for none. */
+            skipped?: number;
+            /**
+             * @description The position is not whole yet: another event of it follows. Otherwise absent.
+             * @constant
+             */
+            more?: true;
+        };
+        /** @description Alarms that were raised or escalated, in a snapshot all open ones. */
+        DeviceAlerts: {
+            deviceId: string;
+            alerts: components["schemas"]["Alert"][];
+            epoch: components["schemas"]["Epoch"];
+            seq: number;
+            /**
+             * @description It replaces what was shown of the device. Otherwise absent.
+             * @constant
+             */
+            snapshot?: true;
+            /**
+             * @description The position is not whole yet: another event of it follows. Otherwise absent.
+             * @constant
+             */
+            more?: true;
+        };
+        /** @description The transitions of alarms, in order. */
+        DeviceAlertsChanged: {
+            deviceId: string;
+            alerts: components["schemas"]["ChangedAlert"][];
+            /**
+             * Format: date-time
+             * @description Server time.
+             */
+            timestamp: string;
+            epoch: components["schemas"]["Epoch"];
+            seq: number;
+            /**
+             * @description The position is not whole yet: another event of it follows. Otherwise absent.
+             * @constant
+             */
+            more?: true;
+        };
+        /**
+         * @description How an alarm changed.
+         * @enum {string}
+         */
+        AlarmChange: "raised" | "escalated" | "de_escalated" | "latched" | "unlatched" | "acknowledged" | "returned" | "cleared" | "retired";
+        /** @description An alarm after a transition. */
+        ChangedAlert: components["schemas"]["Alert"] & {
+            change: components["schemas"]["AlarmChange"];
+        };
+        /** @description One device in the list of all. */
+        FleetRow: {
+            deviceId: string;
+            id: string;
+            /** @enum {string} */
+            status: "online" | "warning" | "critical" | "offline";
+            /** @enum {string} */
+            alarm_status: "ALARM" | "NORMAL";
+            /** @enum {string} */
+            data_quality: "good" | "uncertain" | "bad" | "offline";
+            offline: boolean;
+            name: string;
+            gas_type: string;
+            unit: string;
+            sensor_reading: number | null;
+            /**
+             * Format: date-time
+             * @description Server time of the last message.
+             */
+            lastSeen: string | null;
+            /** @description The device's own time, as received. */
+            timestamp: string;
+            location: string;
+            latitude: string | number;
+            longitude: string | number;
+            span_high: number;
+            span_low: number;
+            a1_level: number;
+            a2_level: number;
+            a3_level: number;
+            zone: string | null;
+            site: string | null;
+            /** @description Number of open alarms. */
+            alarms: number;
+            /**
+             * @description The highest gas level that stands, else `fault` if an alarm stands that may hide a danger.
+             * @enum {string|null}
+             */
+            level: "A1" | "A2" | "A3" | "fault" | null;
+            epoch: components["schemas"]["Epoch"];
+            seq: number;
+        };
+        /** @description A part of the list of all devices. */
+        FleetSnapshot: {
+            devices: components["schemas"]["FleetRow"][];
+            /** @description A new list begins here, whatever came before. */
+            first: boolean;
+            /** @description The list is not whole yet. */
+            more: boolean;
+            /**
+             * Format: date-time
+             * @description Server time.
+             */
+            timestamp: string;
+        };
+        /** @description Rows that changed. */
+        FleetChanged: {
+            devices: components["schemas"]["FleetRow"][];
+            /** @description Ids of devices that are no longer in the list. */
+            removed: string[];
+            /**
+             * Format: date-time
+             * @description Server time.
+             */
+            timestamp: string;
+        };
+        /** @description A part of the list of open alarms. */
+        AlarmsSnapshot: {
+            alarms: components["schemas"]["OpenAlarm"][];
+            /** @description A new list begins here, whatever came before. */
+            first: boolean;
+            /** @description The list is not whole yet. */
+            more: boolean;
+            /**
+             * Format: date-time
+             * @description Server time.
+             */
+            timestamp: string;
+        };
+        /** @description An open alarm after a transition, or after something else of it changed. */
+        ChangedOpenAlarm: components["schemas"]["Alert"] & {
+            change?: components["schemas"]["AlarmChange"];
+        } & components["schemas"]["AlarmDevice"];
+        /** @description An alarm that is no longer open, or no longer matches the filter. */
+        EndedAlarm: {
+            id: string;
+            deviceId: string;
+            change: components["schemas"]["AlarmChange"];
+            /** Format: date-time */
+            timestamp: string;
+        };
+        /** @description The transitions of open alarms: what changed, in order, then what ended. */
+        AlarmsChanged: {
+            changed: components["schemas"]["ChangedOpenAlarm"][];
+            ended: components["schemas"]["EndedAlarm"][];
+            /**
+             * Format: date-time
+             * @description Server time.
+             */
+            timestamp: string;
+        };
+        /** @description The state of the data path. */
+        SystemStatus: components["schemas"]["Readiness"] & {
+            /** Format: date-time */
+            timestamp: string;
+        };
+        /** @description The token or the session of the connection ends. */
+        TokenExpiring: {
+            expiresInMs: number;
+            /** @description Then the connection is closed. */
+            closesInMs: number;
+        };
+        /** @description The replica shuts down, and closes the connection after this time. */
+        ServerDrain: {
+            reconnectInMs: number;
+        };
+        DeviceSubscription: {
+            deviceId: string;
+            /** @description The newest position that the client has whole. */
+            since?: components["schemas"]["Position"] | null;
+            /** @description `true`: readings may come as `device:data:changed`. */
+            changes?: boolean | null;
+        };
+        FleetSubscription: {
+            filter?: components["schemas"]["FleetFilter"] | null;
+            /** @description The shortest time between two events with changes, in milliseconds. */
+            interval?: number | null;
+        };
+        FleetFilter: {
+            status?: components["schemas"]["FleetStatus"] | components["schemas"]["FleetStatus"][];
+            /** @description The beginning of the serials. */
+            prefix?: string;
+            zone?: string;
+            site?: string;
+        };
+        /** @enum {string} */
+        FleetStatus: "online" | "warning" | "critical" | "offline";
+        AlarmsSubscription: {
+            filter?: components["schemas"]["AlarmFilter"] | null;
+        };
+        AlarmFilter: {
+            severity?: components["schemas"]["AlarmSeverity"] | components["schemas"]["AlarmSeverity"][];
+            /** @description The beginning of the serials. */
+            prefix?: string;
+            zone?: string;
+            site?: string;
+        };
+        /** @enum {string} */
+        AlarmSeverity: "warning" | "high" | "critical";
+        NewToken: {
+            token: string;
+        };
+        DeviceSubscribed: {
+            /** @constant */
+            ok: true;
+            deviceId: string;
+            epoch: components["schemas"]["Epoch"];
+            /** @description 0: the device is unknown. */
+            seq: number;
+            /** @description Every event after `since` was sent. */
+            recovered: boolean;
+            /**
+             * @description Alarm changes after `since` may be missing. Otherwise absent.
+             * @constant
+             */
+            alarmsRecovered?: false;
+        };
+        DeviceUnsubscribed: {
+            /** @constant */
+            ok: true;
+            deviceId: string;
+        };
+        FleetSubscribed: {
+            /** @constant */
+            ok: true;
+            interval: number;
+            /** @description Number of rows. */
+            devices: number;
+        };
+        AlarmsSubscribed: {
+            /** @constant */
+            ok: true;
+            /** @description Number of alarms. */
+            alarms: number;
+        };
+        Unsubscribed: {
+            /** @constant */
+            ok: true;
+        };
+        TokenRefreshed: {
+            /** @constant */
+            ok: true;
+            expiresInMs: number;
+        };
+        Refused: {
+            /** @constant */
+            ok: false;
+            error: {
+                /** @enum {string} */
+                code: "invalid" | "limit" | "forbidden" | "unauthorized" | "unavailable";
+                message: string;
+            };
         };
         Error: {
             error: string;
@@ -2036,3 +2376,6 @@ export interface operations {
         };
     };
 }
+type WithRequired<T, K extends keyof T> = T & {
+    [P in K]-?: T[P];
+};

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::json;
+use test_support::schemas::Schemas;
 use test_support::tokens::{Signed, TokenIssuer};
 
 use super::*;
@@ -126,73 +127,6 @@ fn the_front_end_can_parse_it() {
 /// Compares an answer with its schema: the same keys in the same order, optional ones aside, all the way down.
 #[track_caller]
 pub(super) fn check_schema(name: &str, value: &Value) {
-    let document = document();
-    check_value(
-        &document,
-        &document["components"]["schemas"][name],
-        value,
-        name,
-    );
-}
-
-fn check_value(document: &Value, schema: &Value, value: &Value, at: &str) {
-    if let Some(Value::String(reference)) = schema.get("$ref") {
-        let schema = document.pointer(&reference[1..]).expect("a schema");
-        return check_value(document, schema, value, at);
-    }
-    if let Some(parts) = schema.get("allOf") {
-        return check_value(document, &joined(document, parts), value, at);
-    }
-    let kind = match value {
-        Value::Null => "null",
-        Value::Bool(_) => "boolean",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    };
-    let types = schema["type"].to_string().replace("integer", "number");
-    assert!(
-        types.contains(&format!("\"{kind}\"")),
-        "{at}: {value} is not a {types}"
-    );
-    if let Some(words) = schema.get("enum") {
-        assert!(
-            words.as_array().expect("words").contains(value),
-            "{at}: {value}"
-        );
-    }
-    if let (Some(items), Some(schema)) = (value.as_array(), schema.get("items")) {
-        for item in items {
-            check_value(document, schema, item, at);
-        }
-    }
-    let (Some(fields), Some(properties)) = (value.as_object(), schema.get("properties")) else {
-        return;
-    };
-    let required = schema["required"].as_array().expect("required");
-    let properties = properties.as_object().expect("properties");
-    let expected: Vec<&String> = properties
-        .keys()
-        .filter(|key| fields.contains_key(*key) || required.iter().any(|name| name == *key))
-        .collect();
-    assert_eq!(fields.keys().collect::<Vec<_>>(), expected, "{at}");
-    for (key, field) in fields {
-        check_value(document, &properties[key], field, &format!("{at}.{key}"));
-    }
-}
-
-/// Joins the fields of several schemas into one.
-fn joined(document: &Value, parts: &Value) -> Value {
-    let (mut required, mut properties) = (Vec::new(), serde_json::Map::new());
-    for part in parts.as_array().expect("schemas") {
-        let part = match part.get("$ref") {
-            Some(Value::String(reference)) => document.pointer(&reference[1..]),
-            _ => Some(part),
-        };
-        let part = part.expect("a schema");
-        required.extend(part["required"].as_array().expect("required").clone());
-        properties.extend(part["properties"].as_object().expect("fields").clone());
-    }
-    json!({"type": "object", "required": required, "properties": properties})
+    let found = Schemas::of(DOCUMENT).check(name, value);
+    assert!(found.is_ok(), "{found:?}: {value}");
 }
