@@ -24,6 +24,7 @@ mod python_client;
 mod readme_client;
 
 mod dashboard;
+mod kit;
 
 mod burst;
 

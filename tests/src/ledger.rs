@@ -26,7 +26,7 @@ use crate::seed::Seed;
 use crate::stack::Stack;
 use crate::tcp_proxy::TcpProxy;
 
-pub use verdict::{Verdict, check_positions_of};
+pub use verdict::{Verdict, check_positions_of, logged_changes};
 
 /// How long a device tries to send one payload. Every fault is over long before.
 const PUBLISH_TIMEOUT: Duration = Duration::from_mins(2);

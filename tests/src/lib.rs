@@ -37,6 +37,8 @@ mod node_script;
 
 pub mod screens;
 
+pub mod kits;
+
 pub mod http;
 
 pub mod websocket;

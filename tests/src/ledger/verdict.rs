@@ -413,7 +413,7 @@ async fn stored_changes(stack: &Stack, serial: &str) -> Result<Vec<Value>> {
 }
 
 /// Reads `<change> <alarm id>` of every line of the alarm log about this device, oldest first.
-async fn logged_changes(stack: &Stack, serial: &str) -> Result<Vec<String>> {
+pub async fn logged_changes(stack: &Stack, serial: &str) -> Result<Vec<String>> {
     let (keys, _) = keys(serial)?;
     let mut logged = Vec::new();
     for (_, entry) in stream(stack, keys.log()).await? {

@@ -1,5 +1,5 @@
 // socket.io-client, with the settings for a screen that nobody attends.
-import { io, type Socket } from 'socket.io-client';
+import { io, type ManagerOptions, type Socket, type SocketOptions } from 'socket.io-client';
 
 import type { Answer, Command, Commands, ServerEvents } from './events';
 
@@ -27,8 +27,11 @@ export class SocketLink implements Link {
   // The names of events are checked by `on`.
   readonly #socket: Socket;
 
-  /** `token` is asked at each connection. Without one, the cookie of a session or anonymity counts. */
-  constructor(token: () => string | null, url?: string) {
+  /**
+   * `token` is asked at each connection. Without one, the cookie of a session or anonymity counts. `settings` of socket.io-client replace those
+   * of here.
+   */
+  constructor(token: () => string | null, url?: string, settings: Partial<ManagerOptions & SocketOptions> = {}) {
     const options = {
       autoConnect: false,
       auth: (send: (auth: object) => void) => {
@@ -42,6 +45,7 @@ export class SocketLink implements Link {
       reconnectionDelayMax: 4000,
       randomizationFactor: 0.5,
       timeout: 8000,
+      ...settings,
     };
     this.#socket = url ? io(url, options) : io(options);
   }
