@@ -6,6 +6,7 @@ pub(crate) mod client;
 pub(crate) mod clock;
 pub(crate) mod crowd;
 pub(crate) mod crowd_process;
+pub(crate) mod followers;
 pub(crate) mod histogram;
 pub(crate) mod mqtt;
 pub(crate) mod packets;

@@ -1,10 +1,12 @@
 //! What is measured. Each scenario measures one system at a time and returns its rows.
 
+pub(crate) mod fleet;
 pub(crate) mod flood;
 pub(crate) mod growth;
 pub(crate) mod idle;
 pub(crate) mod measure;
 pub(crate) mod memory;
+pub(crate) mod screen;
 pub(crate) mod size;
 pub(crate) mod watched;
 
@@ -39,8 +41,12 @@ pub(crate) enum Scenario {
     Stalled,
     /// 4001 devices at 1 Hz, four gateways without clients
     Unwatched,
+    /// 2003 devices at 1 Hz: nobody, one and twenty clients follow the rows of all devices
+    Fleet,
     /// Redis memory per device with full streams, without history
     Memory,
+    /// The dashboard in Chromium with 2003 devices at 1 Hz for five minutes. Takes long: only if it is named
+    Screen,
     /// 60 000 clients of four gateways, 5003 devices, 1000 messages/s. Takes long: only if it is named
     Size,
     /// 1 to 10 007 clients and 211 to 100 003 devices at the same 2000 messages/s. Takes long: only if it is named
@@ -55,7 +61,7 @@ impl Scenario {
 
     /// Whether it is only measured if it is named.
     pub(crate) fn takes_long(self) -> bool {
-        matches!(self, Self::Size | Self::Growth)
+        matches!(self, Self::Screen | Self::Size | Self::Growth)
     }
 
     /// Whether this system can be measured in it.
@@ -69,7 +75,9 @@ impl Scenario {
                 system.is_ours() || matches!(system.kind, Kind::Floor | Kind::SocketIo)
             }
             Self::Stalled => system.is_ours() || system.kind == Kind::SocketIo,
-            Self::Flood | Self::Memory | Self::Size | Self::Growth => system.is_ours(),
+            Self::Flood | Self::Fleet | Self::Memory | Self::Screen | Self::Size | Self::Growth => {
+                system.is_ours()
+            }
             Self::Unwatched => system.is_ours() || system.kind == Kind::Scaled,
         }
     }
@@ -86,7 +94,9 @@ impl Scenario {
             | Self::Unwatched => watched::run(self, system).await,
             Self::Idle | Self::IdleUpgraded | Self::Storm => idle::run(self, system).await,
             Self::Flood => flood::run(system).await,
+            Self::Fleet => fleet::run(system).await,
             Self::Memory => memory::run(system).await,
+            Self::Screen => screen::run(system).await,
             Self::Size => size::run(system).await,
             Self::Growth => growth::run(system).await,
         }

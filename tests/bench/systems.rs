@@ -85,6 +85,8 @@ pub(crate) struct Setup {
     pub(crate) ingest_flags: Option<&'static str>,
     /// A broker in this process, instead of Mosquitto.
     pub(crate) broker: Option<u16>,
+    /// The gateways serve the built dashboard.
+    pub(crate) has_dashboard: bool,
 }
 
 impl Default for Setup {
@@ -94,6 +96,7 @@ impl Default for Setup {
             gateway_flags: None,
             ingest_flags: None,
             broker: None,
+            has_dashboard: false,
         }
     }
 }
@@ -220,6 +223,10 @@ async fn start_ours(folder: &Path, setup: &Setup) -> Result<Stack> {
     }
     if let Some(flags) = setup.gateway_flags {
         plan = plan.gateway_flags(flags);
+    }
+    if setup.has_dashboard {
+        let folder = repository::dashboard()?;
+        plan = plan.gateway_flags(&format!("--dashboard-dir={}", folder.display()));
     }
     if let Some(flags) = setup.ingest_flags {
         plan = plan.ingest_flags(flags);

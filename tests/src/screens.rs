@@ -12,7 +12,7 @@ use crate::node_script::NodeScript;
 use crate::repository;
 
 /// The browser of Debian.
-const CHROMIUM: &str = "/usr/bin/chromium";
+pub const CHROMIUM: &str = "/usr/bin/chromium";
 
 /// The running script. It is ended with this.
 #[derive(Debug)]

@@ -150,14 +150,14 @@ fn take_event(event: &str, tallies: &mut Tallies, seen: &Seen) -> Result<()> {
 }
 
 /// A connection that has joined the namespace.
-struct Stream {
+pub(super) struct Stream {
     tcp: TcpStream,
     /// Bytes that are not a whole frame yet.
-    received: Vec<u8>,
+    pub(super) received: Vec<u8>,
 }
 
 impl Stream {
-    async fn open(wish: &Wish) -> Result<Self> {
+    pub(super) async fn open(wish: &Wish) -> Result<Self> {
         let port = wish.port;
         let socket = TcpSocket::new_v4()?;
         if wish.is_stalled {
@@ -239,7 +239,7 @@ impl Stream {
         }
     }
 
-    async fn send(&mut self, packet: &str) -> Result<()> {
+    pub(super) async fn send(&mut self, packet: &str) -> Result<()> {
         let frame = frames::masked(frames::TEXT, packet.as_bytes());
         Ok(self.tcp.write_all(&frame).await?)
     }
@@ -265,7 +265,7 @@ impl Stream {
         }
     }
 
-    async fn read(&mut self) -> Result<()> {
+    pub(super) async fn read(&mut self) -> Result<()> {
         let read = self.tcp.read_buf(&mut self.received).await?;
         ensure!(read > 0, "the server ended the connection");
         Ok(())

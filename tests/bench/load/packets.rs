@@ -27,6 +27,8 @@ pub(crate) const PONG: &str = "3";
 pub(crate) const PROBE: &str = "2probe";
 pub(crate) const UPGRADE: &str = "5";
 pub(crate) const CONNECT: &str = "40";
+/// A subscription to the rows of all devices.
+pub(crate) const SUBSCRIBE_FLEET: &str = r#"420["subscribe:fleet",{}]"#;
 /// Separates packets in the body of a poll.
 pub(crate) const SEPARATOR: char = '\x1e';
 

@@ -73,7 +73,7 @@ pub(super) async fn measure(system: &System, load: &Load) -> Result<Outcome> {
         gateways: load.gateways,
         gateway_flags: load.gateway_flags,
         ingest_flags: load.ingest_flags,
-        broker: None,
+        ..Setup::default()
     };
     let running = Running::start(system, &setup).await?;
     let clock = Clock::start();
