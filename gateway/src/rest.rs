@@ -16,6 +16,7 @@ mod body;
 mod compression;
 mod context;
 pub(crate) mod dashboard;
+mod dead_letters;
 mod device_item;
 pub(crate) mod device_list;
 mod devices;
@@ -82,6 +83,7 @@ fn routes() -> Vec<Route> {
         (M::GET, "/api/alarms/open", Needs::Read, get(open_alarms::list)),
         (M::GET, "/api/analytics/connections", Needs::ReadsAllOrAdmin, get(analytics::connections)),
         (M::GET, "/api/audit", Needs::Administrator, get(audit::list)),
+        (M::GET, "/api/dead-letters", Needs::ReadsAll, get(dead_letters::list)),
         (M::GET, "/auth/login", Needs::Nothing, get(auth::login)),
         (M::GET, "/auth/callback", Needs::Nothing, get(auth::callback)),
         (M::GET, "/auth/session", Needs::Holder, get(auth::session)),

@@ -51,11 +51,11 @@ use crate::redis::{Connection, RedisConfig, RedisConnector, Scripts, load_script
 
 pub use self::admissions::{Applicant, Places, RESERVED_FOR};
 pub use self::alarm_log::{LogId, LogPiece, LoggedEntry, PIECE};
-pub use self::audit::{AuditEntry, AuditPage, AuditPart, is_audit_place};
+pub use self::audit::{AuditEntry, AuditPage, AuditPart};
 pub use self::codec::Shown;
 pub(crate) use self::commit::concerns_alarms;
 pub use self::commit::{Bounds, Commit, Committed, Loaded};
-pub use self::dead_letters::DeadLetter;
+pub use self::dead_letters::{DeadLetter, LetterPage, StoredLetter};
 pub use self::error::StoreError;
 pub use self::export::{LogReader, Since};
 pub use self::fleet::{AlarmCounts, DeviceCounts, FleetSample, WatchReport};
@@ -66,6 +66,7 @@ pub use self::new_listings::{NewListings, PartitionMark};
 pub use self::partitions::Survey;
 pub use self::profiles::{ProfileSet, StoredProfile};
 pub use self::raw_payloads::{RawPayload, RawPayloadReader};
+pub use self::reply::is_entry_id;
 pub use self::revoked::{Revoked, RevokedChange, RevokedUntil};
 pub use self::shown_devices::{AlarmChanges, AlarmGlance, ChangedAlarm, DeviceList, Look, LookAt};
 pub use self::snapshot::{Snapshot, StoredChanges};

@@ -34,6 +34,8 @@ mod offline;
 
 mod bad_input;
 
+mod dead_letters;
+
 mod bounds;
 
 mod hostile;

@@ -30,6 +30,8 @@ pub(super) enum Needs {
     Read,
     /// To do this with the device in the path.
     Device(Verb),
+    /// To read every device.
+    ReadsAll,
     /// To read every device, or to be an administrator.
     ReadsAllOrAdmin,
     /// To be an administrator.
@@ -136,6 +138,7 @@ pub(super) async fn check(
             let id: Option<DeviceId> = text.parse().ok();
             permission.allows(verb, id.as_ref().map_or(text, DeviceId::as_str))
         }
+        Needs::ReadsAll => permission.reads_all(),
         Needs::ReadsAllOrAdmin => permission.reads_all() || permission.administers(),
         Needs::Administrator => permission.administers(),
     };

@@ -4,7 +4,7 @@ use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use shared::store::{AuditEntry, AuditPart, is_audit_place};
+use shared::store::{AuditEntry, AuditPart, is_entry_id};
 
 use super::context::RestContext;
 use super::query::Query;
@@ -29,7 +29,7 @@ pub(crate) async fn list(
 ) -> Result<Response, ApiError> {
     let query = Query::parse(raw.as_deref());
     let before = query.text("before");
-    if before.is_some_and(|before| !is_audit_place(before)) {
+    if before.is_some_and(|before| !is_entry_id(before)) {
         return Err(ApiError::Unreadable {
             problem: "`before` is not the `next` of an answer".to_owned(),
         });

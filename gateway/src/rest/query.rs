@@ -27,13 +27,18 @@ impl Query {
 
     /// Returns the number of rows the client wants, between 1 and [`MAX_LIMIT`].
     pub(crate) fn limit(&self) -> Result<usize, ApiError> {
+        self.limit_within(DEFAULT_LIMIT, MAX_LIMIT)
+    }
+
+    /// Returns the number of rows the client wants, between 1 and `max`. `default`: that of a client that does not say it.
+    pub(crate) fn limit_within(&self, default: usize, max: usize) -> Result<usize, ApiError> {
         let Some(text) = self.text("limit") else {
-            return Ok(DEFAULT_LIMIT);
+            return Ok(default);
         };
         let limit = leading_number(text).ok_or_else(|| unreadable("limit", "a whole number"))?;
-        // Numbers below 1 become 1, and numbers that do not fit become `MAX_LIMIT`.
-        let limit = usize::try_from(limit.max(1)).unwrap_or(MAX_LIMIT);
-        Ok(limit.min(MAX_LIMIT))
+        // Numbers below 1 become 1, and numbers that do not fit become the largest.
+        let limit = usize::try_from(limit.max(1)).unwrap_or(max);
+        Ok(limit.min(max))
     }
 
     /// Returns a number within these bounds.

@@ -125,6 +125,7 @@ fn general_commands(role: ServiceRole) -> Vec<Command> {
                 command(&["SET", &report, ""]),
                 command(&["DEL", &report]),
                 command(&["XLEN", keys::DEAD_LETTERS]),
+                command(&["XREVRANGE", keys::DEAD_LETTERS, "+", "-"]),
             ]
         }
     });

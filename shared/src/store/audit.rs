@@ -142,13 +142,3 @@ impl Store {
         })
     }
 }
-
-/// Returns whether a text may be [`AuditPage::before`].
-#[must_use]
-pub fn is_audit_place(text: &str) -> bool {
-    let is_number = |part: &str| {
-        (1..=20).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
-    };
-    text.split_once('-')
-        .is_some_and(|(millis, number)| is_number(millis) && is_number(number))
-}

@@ -1,10 +1,11 @@
-//! Messages that can never be processed.
+//! Messages that can never be processed: how they are stored, and read again.
 
 use std::borrow::Cow;
 
 use redis::{Pipeline, RedisResult, Value};
 
 use super::memory::{MIN_LETTERS, ReserveLeft, is_out_of_memory};
+use super::reply::{Entry, entries};
 use super::{Store, StoreError};
 use crate::clock::Time;
 use crate::keys;
@@ -44,6 +45,59 @@ impl DeadLetter<'_> {
             Cow::Owned(text) => Cow::Owned(cut(&text, Self::MAX_TEXT_BYTES).to_owned()),
         }
     }
+}
+
+/// A dead letter as it is stored. What cannot be read of it is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoredLetter {
+    /// Id of its entry.
+    pub id: String,
+    /// When it was stored.
+    pub at: Time,
+    /// Why, as a short constant; of a newer release perhaps another one.
+    pub reason: String,
+    /// As [`DeadLetter::detail`].
+    pub detail: String,
+    /// As [`DeadLetter::topic`].
+    pub topic: String,
+    /// Size of the payload in bytes.
+    pub size: usize,
+    /// The payload, or its beginning.
+    pub payload: Vec<u8>,
+}
+
+impl StoredLetter {
+    fn from_entry(mut entry: Entry) -> Self {
+        // What is in Redis need not have been stored by this release.
+        let text = |field| DeadLetter::text(entry.text(field).unwrap_or_default()).into_owned();
+        let at = entry.text("at").and_then(Time::from_iso);
+        let letter = Self {
+            at: at.or_else(|| entry.written()).unwrap_or_default(),
+            reason: text("reason"),
+            detail: text("detail"),
+            topic: text("topic"),
+            size: entry
+                .text("size")
+                .and_then(|size| size.parse().ok())
+                .unwrap_or_default(),
+            ..Self::default()
+        };
+        let payload = entry.fields.remove("payload").unwrap_or_default();
+        Self {
+            id: entry.id,
+            payload,
+            ..letter
+        }
+    }
+}
+
+/// Some dead letters, newest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LetterPage {
+    /// The letters.
+    pub letters: Vec<StoredLetter>,
+    /// Whether there are older ones.
+    pub has_more: bool,
 }
 
 /// Adds the fields of a letter in the stream.
@@ -109,5 +163,33 @@ impl Store {
             tracing::error!(aside, "the key of the dead letters was not a stream");
         }
         Err(err)
+    }
+
+    /// Reads at most `limit` letters, newest first, each of at most [`DeadLetter::MAX_STORED_BYTES`]. `before`: the id of the last one of
+    /// another page.
+    pub async fn dead_letters(
+        &self,
+        before: Option<&str>,
+        limit: usize,
+    ) -> Result<LetterPage, StoreError> {
+        let start = before.map_or_else(|| "+".to_owned(), |before| format!("({before}"));
+        let answer = self.run(|_, pipe| {
+            pipe.cmd("XREVRANGE").arg(keys::DEAD_LETTERS);
+            // One more, to learn whether there is another page.
+            pipe.arg(&start).arg("-").arg("COUNT").arg(limit + 1);
+        });
+        let answer = match answer.await {
+            Ok(answer) => answer,
+            // The key is not a stream. The next dead letter renames it.
+            Err(StoreError::Refused(_)) => return Ok(LetterPage::default()),
+            Err(err) => return Err(err),
+        };
+        let mut found = entries(answer).map_err(StoreError::Unavailable)?;
+        let has_more = found.len() > limit;
+        found.truncate(limit);
+        Ok(LetterPage {
+            letters: found.into_iter().map(StoredLetter::from_entry).collect(),
+            has_more,
+        })
     }
 }

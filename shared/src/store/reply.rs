@@ -70,6 +70,16 @@ pub(super) struct Entry {
     pub(super) fields: HashMap<String, Vec<u8>>,
 }
 
+/// Returns whether a text may be the id of an entry of a stream.
+#[must_use]
+pub fn is_entry_id(text: &str) -> bool {
+    let is_number = |part: &str| {
+        (1..=20).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    text.split_once('-')
+        .is_some_and(|(millis, number)| is_number(millis) && is_number(number))
+}
+
 /// Returns the entries of a stream, in the order of the reply.
 pub(super) fn entries(answer: Value) -> RedisResult<Vec<Entry>> {
     let mut found = Vec::new();

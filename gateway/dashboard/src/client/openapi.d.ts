@@ -282,6 +282,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/dead-letters": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Messages that could never be processed, newest first
+         * @description A letter may be of any device: needs the verb `read` for every device. Without a token as the other lists. The newest `--dead-letters-max` of ingest are kept.
+         */
+        get: operations["deadLetters"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/analytics/connections": {
         parameters: {
             query?: never;
@@ -1368,6 +1388,32 @@ export interface components {
                 message: string;
             };
         };
+        DeadLetters: {
+            success: boolean;
+            count: number;
+            entries: components["schemas"]["DeadLetter"][];
+            /** @description `before` of the request for older letters. Absent if there are none. With `reason` an answer may have fewer letters than asked for, and `next`: at most 1000 letters are looked at. */
+            next?: string;
+        };
+        DeadLetter: {
+            id: string;
+            /** Format: date-time */
+            at: string;
+            /** @description Such as `not_json`, `missing_serial`, `too_large`, `not_admitted`; the README of ingest has all. */
+            reason: string;
+            /** @description What exactly is wrong. */
+            detail: string;
+            /** @description Topic of the message. Hidden characters are escaped. */
+            topic: string;
+            /** @description Bytes of the payload. */
+            size: number;
+            /** @description The payload, if it is UTF-8. Hidden characters are escaped as in `\u202e`. A text of others: show it as text, never as markup. */
+            payload?: string;
+            /** @description The payload, if it is not UTF-8. */
+            payload_base64?: string;
+            /** @description There is more of the payload than this: 16 KiB are kept. */
+            cut: boolean;
+        };
         Error: {
             error: string;
             /** @description The same text. */
@@ -2116,6 +2162,38 @@ export interface operations {
             400: components["responses"]["Unreadable"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
+            503: components["responses"]["Away"];
+        };
+    };
+    deadLetters: {
+        parameters: {
+            query?: {
+                /** @description Values outside of 1 to 200 are brought into that range. */
+                limit?: number;
+                /** @description Only letters with this reason. */
+                reason?: string;
+                /** @description `next` of the answer before. */
+                before?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Letters. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeadLetters"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["Limited"];
             503: components["responses"]["Away"];
         };
     };

@@ -1,7 +1,7 @@
 //! What must hold for whatever stands behind the `?` of a request.
 
 use shared::clock::Time;
-use shared::store::is_audit_place;
+use shared::store::is_entry_id;
 
 use super::filter::LogFilter;
 use super::place::Place;
@@ -49,7 +49,7 @@ fn check_place(text: &str) {
         assert_eq!(place.to_string(), text);
         assert!(place <= Place::after_all_at(place.at));
     }
-    if is_audit_place(text) {
+    if is_entry_id(text) {
         assert!(text.len() <= 41 && text.is_ascii());
     }
 }

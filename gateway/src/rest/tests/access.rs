@@ -69,6 +69,7 @@ const ANY_READER: &[&str] = &[
     "other devices",
     "other site",
 ];
+const READER_OF_ALL: &[&str] = &["reader", "acknowledger", "operator"];
 const OVERVIEW: &[&str] = &["reader", "acknowledger", "operator", "admin"];
 const ADMINISTRATOR: &[&str] = &["admin"];
 const HOLDER: &[&str] = &[
@@ -85,7 +86,7 @@ const HOLDER: &[&str] = &[
 const OPERATE: &[&str] = &["one device", "operator"];
 
 #[rustfmt::skip]
-const ROUTES: [Expected; 21] = [
+const ROUTES: [Expected; 22] = [
     Expected { line: "GET /auth/session", allowed: HOLDER },
     Expected { line: "POST /auth/logout", allowed: HOLDER },
     Expected { line: "GET /devices/OTSM-0114/subtronics/telemetry/latest", allowed: READ },
@@ -104,6 +105,7 @@ const ROUTES: [Expected; 21] = [
     Expected { line: "GET /config", allowed: ANY_READER },
     Expected { line: "GET /api/analytics/connections", allowed: OVERVIEW },
     Expected { line: "GET /api/audit", allowed: ADMINISTRATOR },
+    Expected { line: "GET /api/dead-letters", allowed: READER_OF_ALL },
     Expected { line: "GET /api/devices/OTSM-0114/profile", allowed: READ },
     Expected { line: "PUT /api/devices/OTSM-0114/profile", allowed: OPERATE },
     Expected { line: "DELETE /api/devices/OTSM-0114", allowed: OPERATE },
@@ -208,6 +210,7 @@ async fn anonymous_clients_may_do_what_the_setting_says() {
                 acknowledging,
             ),
             ("GET /api/analytics/connections", overview),
+            ("GET /api/dead-letters", overview),
             ("DELETE /api/devices/OTSM-0114", 403),
         ] {
             let response = send(&router, request(line)).await;

@@ -1,6 +1,7 @@
 //! The router on a Redis of its own. Readings are committed as ingest would.
 
 mod charts;
+mod dead_letters;
 mod lists;
 mod log_search;
 

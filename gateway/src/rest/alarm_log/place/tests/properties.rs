@@ -1,5 +1,5 @@
 use proptest::prelude::*;
-use shared::store::is_audit_place;
+use shared::store::is_entry_id;
 
 use super::*;
 
@@ -28,6 +28,6 @@ proptest! {
         let are_numbers = numbers.iter().all(|part| {
             !part.is_empty() && part.len() <= 20 && part.bytes().all(|byte| byte.is_ascii_digit())
         });
-        prop_assert_eq!(is_audit_place(&text), numbers.len() == 2 && are_numbers);
+        prop_assert_eq!(is_entry_id(&text), numbers.len() == 2 && are_numbers);
     }
 }
