@@ -47,6 +47,19 @@ pub(crate) struct Actor<'a> {
     pub(crate) address: ClientAddress,
 }
 
+/// What somebody changed about a device.
+#[derive(Clone, Copy)]
+pub(crate) struct Done<'a> {
+    pub(crate) action: &'static str,
+    /// The name that others are shown.
+    pub(crate) name: &'a str,
+    pub(crate) device: &'a DeviceId,
+    /// The alarm, or the new profile.
+    pub(crate) detail: Option<&'a str>,
+    /// What was written beside an acknowledgement.
+    pub(crate) note: Option<&'a str>,
+}
+
 impl AuditTrail {
     /// Also returns what writes the entries. `lost`: counts those that could not be written.
     pub(crate) fn new(clock: Arc<dyn Clock>, lost: Count) -> (Self, AuditWriter) {
@@ -70,22 +83,17 @@ impl AuditTrail {
         (trail, writer)
     }
 
-    /// Adds that somebody changed something about a device. `detail`: the alarm.
-    pub(crate) fn changed(
-        &self,
-        action: &'static str,
-        actor: Actor<'_>,
-        name: &str,
-        device: &DeviceId,
-        detail: Option<&str>,
-    ) {
+    /// Adds that somebody changed something about a device.
+    pub(crate) fn done(&self, actor: Actor<'_>, done: Done<'_>) {
         self.add(
             &self.done,
             AuditEntry {
-                name: Some(shown(name)),
-                device_id: Some(shown(device.as_str())),
-                detail: detail.map(shown),
-                ..entry(action, actor)
+                name: Some(shown(done.name)),
+                device_id: Some(shown(done.device.as_str())),
+                detail: done.detail.map(shown),
+                // It is fit for a screen, and its length is bounded, where it is read.
+                note: done.note.map(str::to_owned),
+                ..entry(done.action, actor)
             },
         );
     }

@@ -148,6 +148,9 @@ struct ExportedLine {
     reading_timestamp: Option<String>,
     change: ExportedChange,
     by: Option<String>,
+    /// What the person wrote beside an acknowledgement.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
     seen_seq: Option<u64>,
     trace: Option<String>,
     /// The counts of a line that stands for several.
@@ -207,6 +210,7 @@ impl ExportedLine {
             id: logged.id,
             change,
             by: entry.by,
+            note: entry.note,
             seen_seq: entry.seen,
             trace: entry.trace,
             folded: entry.folded,

@@ -105,6 +105,9 @@ pub struct Acknowledgement {
     pub by: String,
     /// Server time.
     pub at: Time,
+    /// What the person wrote beside it, fit for a screen: at most [`Acknowledgement::MAX_NOTE`] characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// Fields of a newer release.
     #[serde(flatten)]
     pub unknown: UnknownFields,
@@ -245,12 +248,16 @@ pub enum ChangeKind {
 }
 
 impl Acknowledgement {
-    /// Creates an acknowledgement by this person at this server time.
+    /// The longest note, in characters.
+    pub const MAX_NOTE: usize = 280;
+
+    /// Creates an acknowledgement by this person at this server time, without a note.
     #[must_use]
     pub fn new(by: &str, at: Time) -> Self {
         Self {
             by: by.to_owned(),
             at,
+            note: None,
             unknown: UnknownFields::default(),
         }
     }

@@ -22,6 +22,10 @@ pub struct AlarmLogEntry {
     /// Who acknowledged or retired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
+    /// What the person wrote beside an acknowledgement. The alarm of an entry never has it: a note is once in the log, however many
+    /// transitions follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// The highest seq that an acknowledgement covers; 0 covers nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<u64>,
@@ -131,13 +135,17 @@ impl AlarmLogEntry {
 
     /// Creates the entry of an alarm change. An acknowledgement covers the alarm's last raise or escalation.
     pub(crate) fn of_change(change: ChangeKind, alarm: &Alarm, at: Time) -> Self {
+        let mut alarm = alarm.clone();
+        let acknowledged = alarm.acknowledged.as_mut();
+        let note = acknowledged.and_then(|acknowledged| acknowledged.note.take());
         let acknowledged = alarm.acknowledged.as_ref();
         let acknowledged = acknowledged.filter(|_| change == ChangeKind::Acknowledged);
         Self {
             change: Some(change),
-            alarm: Some(alarm.clone()),
             by: acknowledged.map(|by| by.by.clone()),
+            note: note.filter(|_| acknowledged.is_some()),
             seen: acknowledged.map(|_| alarm.reached.seq),
+            alarm: Some(alarm),
             ..Self::empty(at)
         }
     }
@@ -156,6 +164,7 @@ impl AlarmLogEntry {
             change: None,
             alarm: None,
             by: None,
+            note: None,
             seen: None,
             trace: None,
             folded: None,

@@ -108,20 +108,28 @@ pub enum Acknowledged {
     NotFound,
 }
 
-/// Acknowledges an alarm of a device. `seen` is the position the operator had seen; without it, the position at which the
-/// state was read first.
+/// What a person acknowledges.
+#[derive(Clone, Copy, Debug)]
+pub struct Acknowledging<'a> {
+    /// Id of the alarm.
+    pub alarm_id: &'a str,
+    /// Name of the person.
+    pub by: &'a str,
+    /// What the person writes beside it.
+    pub note: Option<&'a str>,
+    /// The position the person had seen; without it, the position at which the state is read first.
+    pub seen: Option<Position>,
+}
+
+/// Acknowledges an alarm of a device.
 pub async fn acknowledge(
     store: &Store,
     device: &DeviceId,
-    alarm_id: &str,
-    by: &str,
-    seen: Option<Position>,
+    request: Acknowledging<'_>,
 ) -> Result<Answered<Acknowledged>, StoreError> {
     let job = Job::Acknowledge(AcknowledgeJob {
         device,
-        alarm_id,
-        by,
-        seen,
+        request,
         first_read: None,
         trace: telemetry::current_trace(),
     });

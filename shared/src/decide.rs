@@ -141,6 +141,8 @@ pub struct AcknowledgeRequest<'a> {
     pub alarm_id: &'a str,
     /// Name of the person.
     pub by: &'a str,
+    /// What the person writes beside it.
+    pub note: Option<&'a str>,
     /// The position the person had seen.
     pub seen: Position,
     /// The alarm, if it is closed and still among the device's recent alarms.

@@ -143,6 +143,8 @@ struct Alert<'a> {
     cleared_at: Option<Time>,
     reading_timestamp: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    acknowledged_note: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     change: Option<ChangeKind>,
 }
 
@@ -433,6 +435,7 @@ fn render_alert<'a>(
         raised_at: alarm.raised_at,
         cleared_at: alarm.cleared_at,
         reading_timestamp: alarm.reading_timestamp.as_deref(),
+        acknowledged_note: acknowledged.and_then(|a| a.note.as_deref()),
         change,
     }
 }

@@ -8,8 +8,8 @@ use crate::keys::{MAX_AUDIT, MAX_CHANGES, MAX_REVOKED, MAX_STORED_EVENTS, TRIM_E
 
 /// State of a device without its payload and its alarms: fields, entries in the indexes of the partition.
 pub const DEVICE_BYTES: u64 = 6 * 1024;
-/// An open alarm in the state of a device.
-pub const ALARM_BYTES: u64 = 1024;
+/// An open alarm in the state of a device, acknowledged with the longest note.
+pub const ALARM_BYTES: u64 = 1536;
 /// Alarms that one device can have at the same time: one of each of 12 kinds, and some of a newer release.
 pub const MAX_ALARMS: u64 = 16;
 /// Folded entries of the alarm log, of one group of alarms, in the state of a device that has written its share.
@@ -21,7 +21,7 @@ pub const MAX_FOLDED_GROUPS: u64 = MAX_FOLDED as u64;
 pub const EVENT_BYTES: u64 = 3 * 1024;
 /// A published event with alarm changes, in the changes stream.
 pub const CHANGE_BYTES: u64 = 3 * 1024;
-/// A line of the alarm log.
+/// A line of the alarm log. One with a long note, which only a person writes, takes up to twice as much.
 pub const LOG_BYTES: u64 = 1024;
 /// A sample of the history.
 pub const SAMPLE_BYTES: u64 = 40;

@@ -216,11 +216,20 @@ impl<'a> Alarms<'a> {
     }
 
     /// Acknowledges an open alarm. It ends if only the acknowledgement was missing.
-    pub fn acknowledge(&mut self, id: &str, by: &str, details: AlarmDetails<'_>) {
+    pub fn acknowledge(
+        &mut self,
+        id: &str,
+        by: &str,
+        note: Option<&str>,
+        details: AlarmDetails<'_>,
+    ) {
         let Some(index) = self.open.iter().position(|alarm| alarm.id == id) else {
             return;
         };
-        let acknowledgement = Acknowledgement::new(by, self.moment.now);
+        let acknowledgement = Acknowledgement {
+            note: note.map(str::to_owned),
+            ..Acknowledgement::new(by, self.moment.now)
+        };
         self.change_at(index, ChangeKind::Acknowledged, |alarm| {
             alarm.acknowledged = Some(acknowledgement);
             alarm.latched = false;

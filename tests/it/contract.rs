@@ -124,7 +124,7 @@ async fn raise_and_acknowledge(stack: &Stack, device: &Device, all: &Browser) ->
     }
     let alert = &stack.alerts(SERIAL).await?[0];
     let id = alert["id"].as_str().context("an id")?;
-    let body = json!({"acknowledged_by": "Asha"}).to_string();
+    let body = json!({"acknowledged_by": "Asha", "note": "Looked at"}).to_string();
     stack.acknowledge(SERIAL, id, &body).await?.expect(200)?;
     let fault = device.newest(300).with_parameter("Sensor Fault", 1);
     device.publish(&fault).await?;

@@ -9,6 +9,7 @@ mod doors;
 mod sign_in;
 
 mod alarms;
+mod notes;
 
 mod all_devices;
 

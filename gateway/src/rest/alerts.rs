@@ -6,7 +6,8 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use shared::apply::{self, Acknowledged};
+use shared::alarm::Acknowledgement;
+use shared::apply::{self, Acknowledged, Acknowledging};
 use shared::event;
 use shared::position::Position;
 
@@ -14,6 +15,7 @@ use super::access_check::Requester;
 use super::context::RestContext;
 use super::path::{AlertPath, DevicePath};
 use super::{body, reply};
+use crate::audit::Done;
 use crate::client_address::ClientAddress;
 use crate::error::ApiError;
 
@@ -81,8 +83,15 @@ pub(crate) async fn acknowledge(
 ) -> Result<Response, ApiError> {
     let body = AcknowledgeBody::parse(&body::read(request).await?)?;
     let name = body.name(requester.name())?;
+    let note = body.note()?;
     let reader = &context.reader;
-    let answer = apply::acknowledge(&reader.store, &alert.device, &alert.id, &name, body.seen);
+    let request = Acknowledging {
+        alarm_id: &alert.id,
+        by: &name,
+        note: note.as_deref(),
+        seen: body.seen,
+    };
+    let answer = apply::acknowledge(&reader.store, &alert.device, request);
     let answer = reader
         .with_timeout(answer)
         .await
@@ -96,10 +105,14 @@ pub(crate) async fn acknowledge(
     count.increment();
     context.record_changes(&alert.device, &answer.changes);
     if answer.answer != Acknowledged::NotFound {
-        let actor = requester.at(client);
-        let detail = Some(alert.id.as_str());
-        let audit = &context.audit;
-        audit.changed("acknowledged", actor, &name, &alert.device, detail);
+        let done = Done {
+            action: "acknowledged",
+            name: &name,
+            device: &alert.device,
+            detail: Some(&alert.id),
+            note: note.as_deref(),
+        };
+        context.audit.done(requester.at(client), done);
     }
     match answer.answer {
         Acknowledged::NotFound => Err(ApiError::UnknownAlert),
@@ -110,10 +123,12 @@ pub(crate) async fn acknowledge(
     }
 }
 
-/// The body of an acknowledgement. Both fields are optional, and so is the body.
+/// The body of an acknowledgement. All fields are optional, and so is the body.
 #[derive(Debug, Default, PartialEq, Deserialize)]
 struct AcknowledgeBody {
     acknowledged_by: Option<String>,
+    /// What the operator writes beside it.
+    note: Option<String>,
     /// Position of the last event that the operator had seen.
     seen: Option<Position>,
 }
@@ -127,6 +142,10 @@ impl AcknowledgeBody {
     fn name<'a>(&'a self, holder: Option<&'a str>) -> Result<Cow<'a, str>, ApiError> {
         let name = holder.or(self.acknowledged_by.as_deref());
         body::name("acknowledged_by", name)
+    }
+
+    fn note(&self) -> Result<Option<String>, ApiError> {
+        body::remark("note", self.note.as_deref(), Acknowledgement::MAX_NOTE)
     }
 }
 

@@ -40,6 +40,23 @@ pub(crate) fn parse<T: Default + DeserializeOwned>(bytes: &[u8]) -> Result<T, Ap
     }
 }
 
+/// Returns a text for people that is given in this field of the body, as it is shown; `None` if nothing of it is left. A line break in it
+/// becomes a blank.
+pub(crate) fn remark(
+    field: &str,
+    given: Option<&str>,
+    max: usize,
+) -> Result<Option<String>, ApiError> {
+    let cleaned = clean(given.unwrap_or_default());
+    let cleaned = cleaned.trim();
+    if cleaned.chars().count() > max {
+        return Err(ApiError::Unreadable {
+            problem: format!("`{field}` is longer than {max} characters"),
+        });
+    }
+    Ok((!cleaned.is_empty()).then(|| cleaned.to_owned()))
+}
+
 /// Returns the name given in this field of the body, trimmed.
 /// Characters that cannot be seen are left out: names in some scripts have them.
 pub(crate) fn name<'a>(field: &str, given: Option<&'a str>) -> Result<Cow<'a, str>, ApiError> {

@@ -18,6 +18,7 @@ use super::device_list::{self, DeviceListBody, Part};
 use super::path::DevicePath;
 use super::query::Query;
 use super::{body, reply};
+use crate::audit::Done;
 use crate::client_address::ClientAddress;
 use crate::error::ApiError;
 
@@ -146,10 +147,14 @@ pub(crate) async fn retire(
         Retired::NotFound => Err(ApiError::UnknownDevice),
         Retired::Done => {
             context.metrics.rest.retired.increment();
-            let actor = requester.at(client);
-            context
-                .audit
-                .changed("retired", actor, &name, &device, None);
+            let done = Done {
+                action: "retired",
+                name: &name,
+                device: &device,
+                detail: None,
+                note: None,
+            };
+            context.audit.done(requester.at(client), done);
             tracing::info!(device.id = %device.for_log(), "device retired");
             Ok(reply::ok(&RetireReply { success: true }))
         }

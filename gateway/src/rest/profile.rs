@@ -15,6 +15,7 @@ use super::access_check::Requester;
 use super::context::RestContext;
 use super::path::DevicePath;
 use super::{body, reply};
+use crate::audit::Done;
 use crate::client_address::ClientAddress;
 use crate::error::ApiError;
 
@@ -108,10 +109,14 @@ pub(crate) async fn change(
         ProfileSet::UnknownDevice => Err(ApiError::UnknownDevice),
         ProfileSet::Changed => Err(ApiError::Changed),
         ProfileSet::Done(stored) => {
-            let actor = requester.at(client);
-            let detail = Some(stored.text());
-            let audit = &context.audit;
-            audit.changed("configured", actor, &by, &device, detail);
+            let done = Done {
+                action: "configured",
+                name: &by,
+                device: &device,
+                detail: Some(stored.text()),
+                note: None,
+            };
+            context.audit.done(requester.at(client), done);
             tracing::info!(device.id = %device.for_log(), "profile of a device changed");
             Ok(answer(&device, &stored))
         }

@@ -80,7 +80,7 @@ const DATA_FIELDS: [&str; 30] = [
 ];
 
 /// The fields of `alarm`: the number of the alarm, and those of an alert.
-const ALARM_FIELDS: [&str; 21] = [
+const ALARM_FIELDS: [&str; 22] = [
     "number",
     "id",
     "type",
@@ -102,6 +102,7 @@ const ALARM_FIELDS: [&str; 21] = [
     "raised_at",
     "cleared_at",
     "reading_timestamp",
+    "acknowledged_note",
 ];
 
 type Fields = Option<Map<String, Value>>;

@@ -322,6 +322,7 @@ impl Simulation {
             Input::Acknowledge(AcknowledgeRequest {
                 alarm_id,
                 by,
+                note: None,
                 seen,
                 closed: closed.as_ref(),
             }),

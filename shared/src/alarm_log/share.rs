@@ -364,14 +364,17 @@ fn folded(before: Option<Box<AlarmLogEntry>>, entry: AlarmLogEntry) -> AlarmLogE
         return counts.into_entry(entry);
     };
     let seen = entry.seen.max(before.seen);
-    let by = if entry.seen >= before.seen {
-        entry.by.clone().or(before.by.clone())
-    } else {
-        before.by.clone()
-    };
+    let is_newest = entry.by.is_some() && entry.seen >= before.seen || before.by.is_none();
+    let of = if is_newest { &entry } else { &before };
+    let (by, note) = (of.by.clone(), of.note.clone());
     // An alarm of the group that is newer than the one acknowledged may stand.
     let last = if is_late { before } else { entry };
-    counts.into_entry(AlarmLogEntry { by, seen, ..last })
+    counts.into_entry(AlarmLogEntry {
+        by,
+        note,
+        seen,
+        ..last
+    })
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! A job for one device, and how each kind of job decides.
 
 use super::{
-    ApplyConfig, Bounds, Cause, DeviceId, Places, Position, Store, StoreError, TraceContext, Work,
+    Acknowledging, ApplyConfig, Bounds, Cause, DeviceId, Places, Position, Store, StoreError,
+    TraceContext, Work,
 };
 use crate::alarm::Alarm;
 use crate::decide::{AcknowledgeRequest, Decision, Input, Outcome, StoredDevice, decide};
@@ -30,10 +31,7 @@ pub(super) enum Job<'a> {
 /// A request to acknowledge an alarm.
 pub(super) struct AcknowledgeJob<'a> {
     pub(super) device: &'a DeviceId,
-    pub(super) alarm_id: &'a str,
-    pub(super) by: &'a str,
-    /// The position the operator had seen, as the client sent it.
-    pub(super) seen: Option<Position>,
+    pub(super) request: Acknowledging<'a>,
     /// The position at the first read. A position that did not exist then cannot have been seen.
     pub(super) first_read: Option<Position>,
     pub(super) trace: Option<TraceContext>,
@@ -183,16 +181,20 @@ impl AcknowledgeJob<'_> {
         stored: Box<StoredDevice>,
     ) -> Result<Decided<'a>, StoreError> {
         let seen = self.seen_position(&stored);
-        let is_open = |alarm: &Alarm| alarm.id == self.alarm_id;
+        let Acknowledging {
+            alarm_id, by, note, ..
+        } = self.request;
+        let is_open = |alarm: &Alarm| alarm.id == alarm_id;
         // Read after the state: if the alarm closes in between, the commit conflicts and both are read again.
         let closed = if stored.state.alarms.iter().any(is_open) {
             None
         } else {
-            closed_alarm(store, self.device, self.alarm_id).await?
+            closed_alarm(store, self.device, alarm_id).await?
         };
         let input = Input::Acknowledge(AcknowledgeRequest {
-            alarm_id: self.alarm_id,
-            by: self.by,
+            alarm_id,
+            by,
+            note,
             seen,
             closed: closed.as_ref(),
         });
@@ -203,7 +205,7 @@ impl AcknowledgeJob<'_> {
     /// Returns the position that the person had seen, but at most the position at which the state was read first.
     fn seen_position(&mut self, stored: &StoredDevice) -> Position {
         let first = *self.first_read.get_or_insert(stored.state.position);
-        match self.seen {
+        match self.request.seen {
             None => first,
             Some(seen) if seen.epoch == first.epoch => Position {
                 seq: seen.seq.min(first.seq),

@@ -21,7 +21,7 @@ pub(super) fn decide(mut draft: Draft<'_>, request: AcknowledgeRequest<'_>) -> D
     let is_same_epoch = request.seen.epoch == before.position.epoch;
     let seen_seq = if is_same_epoch { request.seen.seq } else { 0 };
     if !is_same_epoch || seen_seq < alarm.reached.seq {
-        return escalated(draft, alarm, request.by, seen_seq);
+        return escalated(draft, alarm, request, seen_seq);
     }
     let mut effects = Effects {
         // Of a cleared alarm it covers nothing that was raised later, although the person had seen it: that is another alarm, which may
@@ -31,17 +31,25 @@ pub(super) fn decide(mut draft: Draft<'_>, request: AcknowledgeRequest<'_>) -> D
     };
     if let (Some(latest), Some(_)) = (&before.latest, open) {
         let mut alarms = draft.alarms(draft.now);
-        alarms.acknowledge(request.alarm_id, request.by, latest.details());
+        let AcknowledgeRequest {
+            alarm_id, by, note, ..
+        } = request;
+        alarms.acknowledge(alarm_id, by, note, latest.details());
         draft.take_alarms(alarms, &mut effects);
     } else {
-        effects.changes = vec![acknowledged(alarm, request.by, draft.now)];
+        effects.changes = vec![acknowledged(alarm, request, draft.now)];
     }
     finish(draft, effects)
 }
 
 /// Handles an alarm that has reached a level the person had not seen. The log keeps the acknowledgement of the level that was
 /// seen.
-fn escalated(mut draft: Draft<'_>, alarm: Alarm, by: &str, seen: u64) -> Decision {
+fn escalated(
+    mut draft: Draft<'_>,
+    alarm: Alarm,
+    request: AcknowledgeRequest<'_>,
+    seen: u64,
+) -> Decision {
     if alarm.seen_before.is_some_and(|before| before >= seen) {
         return draft.unchanged(Outcome::EscalatedBefore);
     }
@@ -52,7 +60,8 @@ fn escalated(mut draft: Draft<'_>, alarm: Alarm, by: &str, seen: u64) -> Decisio
     draft.log.push(AlarmLogEntry {
         change: Some(ChangeKind::Acknowledged),
         alarm: Some(alarm),
-        by: Some(by.to_owned()),
+        by: Some(request.by.to_owned()),
+        note: request.note.map(str::to_owned),
         seen: Some(seen),
         ..AlarmLogEntry::empty(draft.now)
     });
@@ -60,11 +69,14 @@ fn escalated(mut draft: Draft<'_>, alarm: Alarm, by: &str, seen: u64) -> Decisio
 }
 
 /// Returns the change that acknowledges a closed alarm.
-fn acknowledged(alarm: Alarm, by: &str, at: Time) -> Change {
+fn acknowledged(alarm: Alarm, request: AcknowledgeRequest<'_>, at: Time) -> Change {
     Change {
         kind: ChangeKind::Acknowledged,
         alarm: Alarm {
-            acknowledged: Some(alarm::Acknowledgement::new(by, at)),
+            acknowledged: Some(alarm::Acknowledgement {
+                note: request.note.map(str::to_owned),
+                ..alarm::Acknowledgement::new(request.by, at)
+            }),
             ..alarm
         },
     }

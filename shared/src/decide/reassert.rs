@@ -111,8 +111,10 @@ pub(super) fn decide(mut draft: Draft<'_>, committed: &CommittedState) -> Decisi
     let mut alarms = draft.alarms(draft.now);
     if let Some(latest) = &draft.state.latest {
         for lost in committed.lost_acknowledgements(&draft.state) {
-            let by = lost.acknowledged.as_ref().map_or("", |by| by.by.as_str());
-            alarms.acknowledge(&lost.id, by, latest.details());
+            let acknowledged = lost.acknowledged.as_ref();
+            let by = acknowledged.map_or("", |by| by.by.as_str());
+            let note = acknowledged.and_then(|by| by.note.as_deref());
+            alarms.acknowledge(&lost.id, by, note, latest.details());
         }
     }
     let (open, closed, acknowledged) = alarms.finish();

@@ -11,6 +11,7 @@ mod lifecycle;
 mod log_share;
 mod model;
 mod more;
+mod notes;
 mod order;
 mod properties;
 mod random;
@@ -33,6 +34,9 @@ use crate::alarm::{AlarmState, ChangeKind, Condition, Kind};
 use crate::decimal::Decimal;
 use crate::event::Event;
 use crate::reading::{PayloadFacts, Quality};
+
+/// What the person of these tests writes beside an acknowledgement.
+pub(super) const NOTE: &str = "Looked at on site";
 
 /// A device on a virtual clock. Its decisions are kept as if the store had committed them.
 pub(super) struct TestDevice {
@@ -173,6 +177,7 @@ impl TestDevice {
         self.apply(Input::Acknowledge(AcknowledgeRequest {
             alarm_id: id,
             by: "User",
+            note: Some(NOTE),
             seen,
             closed: None,
         }))
@@ -183,6 +188,7 @@ impl TestDevice {
         self.apply(Input::Acknowledge(AcknowledgeRequest {
             alarm_id: &alarm.id,
             by: "User",
+            note: Some(NOTE),
             seen: self.stored.state.position,
             closed: Some(alarm),
         }))

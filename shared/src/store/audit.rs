@@ -38,6 +38,9 @@ pub struct AuditEntry {
     /// Id of the alarm or of the session, or what was revoked, asked for or set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// What was written beside an acknowledgement.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// Why it was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

@@ -86,6 +86,7 @@ fn check_decided(stored: &StoredDevice) {
         Input::Acknowledge(AcknowledgeRequest {
             alarm_id: &alarm.id,
             by: "operator",
+            note: Some("seen on site"),
             seen: stored.state.position,
             closed: None,
         })

@@ -30,7 +30,9 @@ use test_support::server::OwnRedis;
 use super::*;
 use crate::alarm::ChangeKind;
 use crate::alarm_log::AlarmLogEntry;
-use crate::apply::{Acknowledged, Applied, ApplyConfig, Cause, Work, acknowledge, apply};
+use crate::apply::{
+    Acknowledged, Acknowledging, Applied, ApplyConfig, Cause, Work, acknowledge, apply,
+};
 use crate::clock::Time;
 use crate::decide::tests::{dec, reading};
 use crate::decide::{Decision, Input, Message, decide};
@@ -40,6 +42,16 @@ use crate::reading::{PayloadFacts, Reading};
 use crate::settings::{AlarmSettings, SerialPatterns};
 
 const DEVICE: &str = "OTSM-0114";
+
+/// A request of this person, without a note.
+fn acknowledging<'a>(alarm_id: &'a str, by: &'a str, seen: Option<Position>) -> Acknowledging<'a> {
+    Acknowledging {
+        alarm_id,
+        by,
+        note: None,
+        seen,
+    }
+}
 
 fn device() -> DeviceId {
     DEVICE.parse().expect("a serial")

@@ -46,6 +46,9 @@ pub(crate) struct LogRow {
     pub(crate) cleared_at: Option<Time>,
     /// The device's own time of the reading that caused the row, as received.
     pub(crate) reading_timestamp: Option<String>,
+    /// What the person wrote beside the acknowledgement.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) acknowledged_note: Option<String>,
     /// The row stands for several, because the device had written its share of the log. Absent for all others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) folded: Option<FoldedRows>,
@@ -92,6 +95,7 @@ struct LaterTransitions {
 #[derive(Debug)]
 struct LoggedAcknowledgement {
     by: String,
+    note: Option<String>,
     at: Time,
     /// Number of the position that the person had seen.
     seen_seq: u64,
@@ -127,6 +131,7 @@ impl LogFold {
             .acknowledgement()
             .map(|(by, seen_seq)| LoggedAcknowledgement {
                 by: by.to_owned(),
+                note: entry.note.clone(),
                 at: entry
                     .folded
                     .as_ref()
@@ -193,6 +198,7 @@ impl LogFold {
             state: later.state,
             cleared_at: later.cleared_at,
             reading_timestamp: alarm.reading_timestamp,
+            acknowledged_note: first.and_then(|first| first.note.clone()),
             folded: None,
         };
         if let Some(folded) = folded {

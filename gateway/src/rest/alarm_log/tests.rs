@@ -68,6 +68,13 @@ fn acknowledged(seconds: i64, by: &str, seq: u64, alarm: Alarm) -> LoggedEntry {
     })
 }
 
+fn with_note(mut logged: LoggedEntry, note: &str) -> LoggedEntry {
+    if let Ok(entry) = &mut logged.entry {
+        entry.note = Some(note.to_owned());
+    }
+    logged
+}
+
 fn fold(oldest_first: Vec<LoggedEntry>) -> Vec<LogRow> {
     let mut fold = LogFold::default();
     oldest_first
@@ -429,4 +436,25 @@ fn counts_without_a_raise_are_no_row() {
         ..AlarmLogEntry::empty(at(60))
     });
     assert_eq!(fold(vec![folded]).len(), 0);
+}
+
+#[test]
+fn a_row_has_the_note_of_the_acknowledgement_that_covers_it() {
+    use ChangeKind as C;
+    let rows = fold(vec![
+        entry(1, C::Raised, a1()),
+        with_note(acknowledged(2, "Ann", 1, a1()), "A1 seen"),
+        entry(3, C::Escalated, a2()),
+        acknowledged(4, "Ben", 1, a2()),
+        with_note(acknowledged(5, "Cem", 3, a2()), "A2 seen"),
+        cleared(6, a2()),
+    ]);
+    let notes: Vec<_> = rows
+        .iter()
+        .map(|row| row.acknowledged_note.as_deref())
+        .collect();
+    assert_eq!(notes, [Some("A2 seen"), Some("A1 seen")]);
+    let none = fold(vec![entry(1, C::Raised, a1())]);
+    let json = serde_json::to_value(&none[0]).expect("JSON");
+    assert!(json.get("acknowledged_note").is_none(), "{json}");
 }

@@ -56,6 +56,38 @@ fn an_unreadable_body_is_refused() {
 }
 
 #[test]
+fn a_note_is_fit_for_a_screen_and_short() {
+    let note = |body: &str| AcknowledgeBody::parse(body.as_bytes()).and_then(|body| body.note());
+    let text = |note: Result<Option<String>, ApiError>| note.expect("a note");
+    for none in [
+        "",
+        "{}",
+        r#"{"note":null}"#,
+        r#"{"note":" "}"#,
+        r#"{"note":"\u200b"}"#,
+    ] {
+        assert_eq!(text(note(none)), None, "{none}");
+    }
+    let body = r#"{"note":" Pump 3\nis leaking\u202e. "}"#;
+    assert_eq!(text(note(body)).as_deref(), Some("Pump 3 is leaking."));
+    let longest = "म".repeat(280);
+    let body = |text: &str| format!(r#"{{"note":"{text}"}}"#);
+    assert_eq!(text(note(&body(&longest))), Some(longest.clone()));
+    let error = note(&body(&format!("{longest}x"))).expect_err("too long");
+    assert!(
+        error.to_string().starts_with("`note` is longer than 280"),
+        "{error}"
+    );
+    for no_text in [r#"{"note":5}"#, r#"{"note":["a"]}"#, r#"{"note":true}"#] {
+        let error = note(no_text).expect_err("no text");
+        assert!(
+            error.to_string().starts_with("the body cannot be read"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn the_oldest_closed_alarms_are_left_out() {
     let alerts = |open: &[usize]| -> Vec<Rendered> {
         (0..10)

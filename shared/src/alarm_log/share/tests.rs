@@ -371,7 +371,10 @@ fn biggest_alarm(number: usize) -> Alarm {
         gas_type: "Carbon Monoxide (CO)".to_owned(),
         device_name: "Gas Sensor Block1".to_owned(),
         reading_timestamp: Some("2026-01-28 11:37:12".to_owned()),
-        acknowledged: Some(crate::alarm::Acknowledgement::new("Asha Raman", START)),
+        acknowledged: Some(crate::alarm::Acknowledgement {
+            note: Some("x".repeat(crate::alarm::Acknowledgement::MAX_NOTE)),
+            ..crate::alarm::Acknowledgement::new("Asha Raman", START)
+        }),
         seen_before: Some(1_000_000_000),
         active_levels: vec![Some(level.clone()), Some(level.clone()), Some(level)],
         log_group: Some(id(number)),

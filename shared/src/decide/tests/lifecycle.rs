@@ -221,6 +221,7 @@ fn a_closed_alarm_can_be_acknowledged_once() {
     let input = Input::Acknowledge(AcknowledgeRequest {
         alarm_id: &raised.id,
         by: "User",
+        note: None,
         seen: device.stored.state.position,
         closed: Some(&closed),
     });

@@ -144,7 +144,12 @@ async fn an_acknowledgement_never_covers_an_escalation_that_happens_at_the_same_
         let (answer, applied) = tokio::join!(
             async {
                 wait(-reading_delay_us).await;
-                acknowledge(&other, &device, &id, "User", Some(state.position)).await
+                acknowledge(
+                    &other,
+                    &device,
+                    acknowledging(&id, "User", Some(state.position)),
+                )
+                .await
             },
             async {
                 wait(reading_delay_us).await;
@@ -296,7 +301,7 @@ async fn an_acknowledgement_with_a_future_position_covers_only_the_stored_positi
         ..state.position
     };
     let id = &state.alarms[0].id;
-    let answer = acknowledge(&store, &device, id, "User", Some(future)).await;
+    let answer = acknowledge(&store, &device, acknowledging(id, "User", Some(future))).await;
     assert_eq!(answer.expect("an answer").answer, Acknowledged::Covered);
     let log = log_of(&store, device.partition(8)).await;
     assert_eq!(

@@ -47,7 +47,7 @@ async fn readings_alarms_acknowledgements_and_retirements_go_on_and_history_does
 
     let id = alarms_of(&store, &device()).await[0].id.clone();
     let gateway = server.store();
-    let answer = acknowledge(&gateway, &device(), &id, "User", None).await;
+    let answer = acknowledge(&gateway, &device(), acknowledging(&id, "User", None)).await;
     assert_eq!(answer.expect("stored").answer, Acknowledged::Covered);
     assert!(alarms_of(&store, &device()).await[0].acknowledged.is_some());
     // A detector that was never seen before.
@@ -295,7 +295,7 @@ async fn the_second_half_of_the_reserve_is_for_alarms() {
     commit_reading(&store, DEVICE, "300", 30).await;
     assert_eq!(stream_length(&mut redis, &events).await, 4);
     let id = alarms_of(&store, &device()).await[0].id.clone();
-    let answer = acknowledge(&store, &device(), &id, "User", None).await;
+    let answer = acknowledge(&store, &device(), acknowledging(&id, "User", None)).await;
     assert_eq!(answer.expect("stored").answer, Acknowledged::Covered);
     let told = store.full().expect("it is full");
     assert!(

@@ -137,10 +137,10 @@ async fn a_change_in_doubt_is_reported_after_an_acknowledgement_failed() {
     let snapshot = store.snapshot(&device, None).await.expect("an answer");
     let id = snapshot.state.expect("a state").alarms[0].id.clone();
     limit_memory(&mut redis, FreeMemory::None).await;
-    let failed = acknowledge(&store, &device, &id, "Asha", None).await;
+    let failed = acknowledge(&store, &device, acknowledging(&id, "Asha", None)).await;
     assert!(failed.expect_err("no memory left").is_transient());
     limit_memory(&mut redis, FreeMemory::Unlimited).await;
-    let answered = acknowledge(&store, &device, &id, "Asha", None).await;
+    let answered = acknowledge(&store, &device, acknowledging(&id, "Asha", None)).await;
     let changes = answered.expect("an answer").changes;
     let kinds: Vec<ChangeKind> = changes.iter().map(|change| change.kind).collect();
     assert_eq!(kinds, [ChangeKind::Raised, ChangeKind::Acknowledged]);
@@ -163,7 +163,7 @@ async fn a_change_in_doubt_is_reported_after_an_acknowledgement_was_cancelled() 
         .expect("paused");
     let snapshot = store.snapshot(&device, None).await.expect("an answer");
     let id = snapshot.state.expect("a state").alarms[0].id.clone();
-    let asked = acknowledge(&store, &device, &id, "Asha", None);
+    let asked = acknowledge(&store, &device, acknowledging(&id, "Asha", None));
     let answer = tokio::time::timeout(Duration::from_millis(500), asked).await;
     assert!(answer.is_err(), "{answer:?}");
     redis::cmd("CLIENT")
@@ -171,7 +171,7 @@ async fn a_change_in_doubt_is_reported_after_an_acknowledgement_was_cancelled() 
         .exec_async(&mut redis)
         .await
         .expect("no longer paused");
-    let again = acknowledge(&store, &device, &id, "Asha", None).await;
+    let again = acknowledge(&store, &device, acknowledging(&id, "Asha", None)).await;
     let changes = again.expect("an answer").changes;
     assert!(
         changes

@@ -129,7 +129,7 @@ async fn an_alarm_of_a_lost_state_stays_open_if_it_can_be_read() {
         );
         assert!(decision.state.in_alarm(), "{field}");
         // It can be acknowledged as before, and that ends it.
-        let answer = acknowledge(&store, &device(), &alarm.id, "User", None).await;
+        let answer = acknowledge(&store, &device(), acknowledging(&alarm.id, "User", None)).await;
         let answer = answer.expect("answers");
         assert_eq!(answer.answer, Acknowledged::Covered, "{field}");
         assert_eq!(answer.changes.len(), 2, "{field}: {:?}", answer.changes);
@@ -146,13 +146,13 @@ async fn an_alarm_of_a_lost_state_is_acknowledged_only_after_the_next_reading() 
     let key = store.keys(&device()).device(&device());
     let _: () = redis.hset(&key, "order", "{").await.expect("set");
 
-    let answer = acknowledge(&store, &device(), id, "User", None).await;
+    let answer = acknowledge(&store, &device(), acknowledging(id, "User", None)).await;
     assert_eq!(answer.expect("answers").answer, Acknowledged::NotFound);
     let order: String = redis.hget(&key, "order").await.expect("a field");
     assert_eq!(order, "{", "nothing was written");
 
     commit_reading(&store, DEVICE, "301", 5).await;
-    let answer = acknowledge(&store, &device(), id, "User", None).await;
+    let answer = acknowledge(&store, &device(), acknowledging(id, "User", None)).await;
     assert_eq!(answer.expect("answers").answer, Acknowledged::Covered);
 }
 
@@ -178,6 +178,6 @@ async fn an_alarm_of_a_lost_state_can_be_acknowledged_in_a_new_epoch() {
     let after = commit_reading(&store, DEVICE, "301", 35).await.decision;
     assert_eq!(after.state.position.seq, 1);
     let seen = Some(after.state.position);
-    let answer = acknowledge(&store, &device(), id, "User", seen).await;
+    let answer = acknowledge(&store, &device(), acknowledging(id, "User", seen)).await;
     assert_eq!(answer.expect("answers").answer, Acknowledged::Covered);
 }

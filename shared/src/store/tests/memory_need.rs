@@ -1,6 +1,9 @@
 //! The constants of the memory arithmetic, compared with a real Redis.
 
+use std::collections::HashMap;
+
 use super::*;
+use crate::alarm::Acknowledgement;
 use crate::memory_need::{
     ALARM_BYTES, CHANGE_BYTES, DEVICE_BYTES, EVENT_BYTES, LETTER_BYTES, LOG_BYTES,
 };
@@ -75,11 +78,29 @@ async fn a_device_at_all_its_bounds_takes_no_more_than_the_arithmetic_says() {
     let calm = usage(&mut redis, &keys.device(&device())).await;
     check("device", calm, DEVICE_BYTES);
     commit_reading(&store, DEVICE, "1200", 500).await;
+    let stored = store.load_one(&device()).await.expect("an answer");
+    let state = Arc::clone(&stored.device().expect("a state").state);
+    let note = "x".repeat(Acknowledgement::MAX_NOTE);
+    let request = Acknowledging {
+        note: Some(&note),
+        ..acknowledging(&state.alarms[0].id, "Asha Raman", None)
+    };
+    let answer = acknowledge(&store, &device(), request).await;
+    assert_eq!(answer.expect("an answer").answer, Acknowledged::Covered);
     let alarm = usage(&mut redis, &keys.device(&device())).await;
     assert!(
         alarm <= calm + ALARM_BYTES,
         "{alarm} bytes with an alarm, {calm} without"
     );
+    let last: Vec<(String, HashMap<String, String>)> = redis::cmd("XREVRANGE")
+        .arg(keys.log())
+        .arg(&["+", "-", "COUNT", "1"])
+        .query_async(&mut redis)
+        .await
+        .expect("the newest line");
+    let bytes: usize = last[0].1.values().map(String::len).sum();
+    assert!(last[0].1.values().any(|text| text.contains(&note)));
+    assert!(bytes as u64 <= 2 * LOG_BYTES, "{bytes} bytes with a note");
 
     let payload = vec![b'x'; DeadLetter::MAX_BYTES];
     let detail = "a".repeat(300);

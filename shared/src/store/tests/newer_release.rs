@@ -117,7 +117,7 @@ async fn unknown_fields_of_a_newer_release_are_kept_by_an_acknowledgement() {
     commit_reading(&store, DEVICE, "300", 0).await;
     write_as_a_newer_release(&mut raw).await;
 
-    let answer = acknowledge(&store, &device(), "flow_1", "User", None).await;
+    let answer = acknowledge(&store, &device(), acknowledging("flow_1", "User", None)).await;
     assert_eq!(answer.expect("answers").answer, Acknowledged::Covered);
     let alarms = field(&mut raw, "alarms").await;
     assert_eq!(alarms[0]["acknowledged"], Value::Null);

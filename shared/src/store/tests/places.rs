@@ -326,7 +326,7 @@ async fn a_device_that_is_forgotten_leaves_nothing_and_frees_its_place() {
         .await
         .expect("read")
         .expect("a device");
-    let silence = acknowledge(&store, &device, &alarms[0].id, "Ann", None).await;
+    let silence = acknowledge(&store, &device, acknowledging(&alarms[0].id, "Ann", None)).await;
     assert_eq!(silence.expect("an answer").answer, Acknowledged::Covered);
     assert_eq!(outcome().await, Outcome::Retired);
     assert_eq!(number_of_devices(&store).await, 0);

@@ -14,7 +14,12 @@ async fn after_all_data_was_deleted_the_state_is_reasserted_before_the_next_read
     let alarm = alarms.expect("a known device").remove(0);
     let seen = store.snapshot(&device, None).await.expect("an answer");
     let seen = seen.state.expect("a state").position;
-    let acknowledged = acknowledge(&store, &device, &alarm.id, "User", Some(seen)).await;
+    let acknowledged = acknowledge(
+        &store,
+        &device,
+        acknowledging(&alarm.id, "User", Some(seen)),
+    )
+    .await;
     assert_eq!(
         acknowledged.expect("an answer").answer,
         Acknowledged::Covered

@@ -74,7 +74,7 @@ async fn an_acknowledgement_and_a_retirement_are_found() {
     let alarm = state[0].0.as_ref().expect("a device").state.alarms[0]
         .id
         .clone();
-    let answer = acknowledge(&store, &device(), &alarm, "Asha", None).await;
+    let answer = acknowledge(&store, &device(), acknowledging(&alarm, "Asha", None)).await;
     assert_eq!(answer.expect("answered").answer, Acknowledged::Covered);
     let acknowledged = look(&store, before.mark, None).await;
     assert_eq!(acknowledged.numbered, Some(vec![device()]));

@@ -129,6 +129,7 @@ impl Detector {
         self.apply(Input::Acknowledge(AcknowledgeRequest {
             alarm_id: id,
             by,
+            note: None,
             seen,
             closed,
         }))
