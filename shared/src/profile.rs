@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::decimal::Decimal;
 use crate::forward::UnknownFields;
 
 /// What operators say about a device. It is kept until the device is retired, whatever the device sends.
@@ -16,6 +17,12 @@ pub struct Profile {
     /// The site where it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub site: Option<String>,
+    /// Degrees north of the place where it is, instead of what it sends. Of no use without [`Profile::longitude`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latitude: Option<Decimal>,
+    /// Degrees east.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub longitude: Option<Decimal>,
     /// Fields of a newer release.
     #[serde(flatten)]
     pub unknown: UnknownFields,
@@ -26,6 +33,17 @@ impl Profile {
     pub const MAX_NAME: usize = 128;
     /// The longest zone or site, in characters.
     pub const MAX_PLACE: usize = 64;
+
+    /// The largest number of degrees north or south.
+    pub const MAX_LATITUDE: i32 = 90;
+    /// The largest number of degrees east or west.
+    pub const MAX_LONGITUDE: i32 = 180;
+
+    /// Returns latitude and longitude, if an operator has said where the device is.
+    #[must_use]
+    pub fn coordinates(&self) -> Option<(Decimal, Decimal)> {
+        self.latitude.zip(self.longitude)
+    }
 
     /// Returns the name that is shown of a device that sends this one.
     #[must_use]

@@ -10,6 +10,7 @@ use tests::browser::{Browser, BrowserEvent, Transport};
 use tests::described::everything_described;
 use tests::device::Device;
 use tests::eventually::eventually;
+use tests::http;
 use tests::stack::{Plan, Stack};
 use tests::tokens::{Signed, TokenIssuer};
 
@@ -45,6 +46,7 @@ async fn readings_and_alarms() -> Result<BTreeSet<String>> {
     device.send(1200).await?;
     stack.shows(OTHER, 1200).await?;
     stack.shows(SERIAL, 1200).await?;
+    say_where_it_is(&stack).await?;
     usual.follow(SERIAL).await?;
     let changes = json!({"deviceId": SERIAL, "changes": true});
     all.ask("subscribe:device", changes).await?;
@@ -99,6 +101,18 @@ async fn readings_and_alarms() -> Result<BTreeSet<String>> {
     seen.extend(usual.properties());
     seen.extend(all.properties());
     Ok(seen)
+}
+
+/// Gives the device coordinates in its profile.
+async fn say_where_it_is(stack: &Stack) -> Result<()> {
+    let path = format!("/api/devices/{SERIAL}/profile");
+    let tag = stack.get(&path).await?.header("etag").to_owned();
+    let body = json!({"latitude": 18.5, "longitude": 73.25}).to_string();
+    let port = stack.gateways[0].operator_port();
+    let headers = [("if-match", tag.as_str())];
+    let changed = http::send(port, "PUT", &path, &headers, body.as_bytes()).await?;
+    changed.expect(200)?;
+    Ok(())
 }
 
 /// Every way of an alarm: raised, escalated, acknowledged, lower, cleared; and a fault.

@@ -17,7 +17,7 @@ use shared::reading::{Coordinate, Quality};
 use shared::state::{DeviceState, Freshness, freshness};
 
 use super::filter::Place;
-use crate::location::location;
+use crate::location::Location;
 
 /// What changes when the device is silent for too long. It begins the row, so that the rest stays as it is.
 #[derive(Serialize)]
@@ -54,6 +54,9 @@ struct Rest<'a> {
     level: Option<&'static str>,
     epoch: Epoch,
     seq: u64,
+    /// Who says where it is, unless it is the device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<&'static str>,
 }
 
 /// A rendered row.
@@ -98,6 +101,7 @@ impl Row {
         );
         let [a1_level, a2_level, a3_level] = latest.levels;
         let taken_at = latest.taken_at.to_iso();
+        let location = Location::of(profile, reading);
         let rest = Rest {
             name: profile.shown_name(&reading.device_name),
             gas_type: &reading.gas_type,
@@ -105,9 +109,9 @@ impl Row {
             sensor_reading: reading.value,
             last_seen: last_message,
             timestamp: reading.timestamp.as_deref().unwrap_or(&taken_at),
-            location: location(&reading.latitude, &reading.longitude),
-            latitude: &reading.latitude,
-            longitude: &reading.longitude,
+            location: location.text(),
+            latitude: &location.latitude,
+            longitude: &location.longitude,
             span_high: reading.span_high.unwrap_or(Decimal::from_int(2000)),
             span_low: reading.span_low.unwrap_or(Decimal::ZERO),
             a1_level,
@@ -119,6 +123,7 @@ impl Row {
             level: level_of(&state.alarms),
             epoch: state.position.epoch,
             seq: state.position.seq,
+            place: location.source,
         };
         Some(Self {
             text: joined(&head, text_of(&rest).get(1..).unwrap_or_default()),

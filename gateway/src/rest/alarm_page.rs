@@ -20,7 +20,7 @@ use super::reply;
 use crate::client_address::ClientAddress;
 use crate::error::ApiError;
 use crate::feeds::filter::AlarmFilter;
-use crate::location::location;
+use crate::location::Location;
 
 /// Maximum number of open alarms in an answer.
 const MAX_ALARMS: usize = 1000;
@@ -131,10 +131,11 @@ async fn locations(
             .await;
         let shown = shown.map_err(ApiError::unavailable)?;
         for (device, (shown, _)) in chunk.iter().zip(shown) {
-            if let Some(latest) = shown.and_then(|shown| shown.state.latest) {
-                let reading = &latest.reading;
-                let text = location(&reading.latitude, &reading.longitude);
-                found.insert(device.clone(), text);
+            if let Some(shown) = shown
+                && let Some(latest) = &shown.state.latest
+            {
+                let location = Location::of(&shown.profile, &latest.reading);
+                found.insert(device.clone(), location.text());
             }
         }
     }

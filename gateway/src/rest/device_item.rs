@@ -11,7 +11,7 @@ use shared::profile::Profile;
 use shared::reading::Quality;
 use shared::state::{DeviceState, freshness};
 
-use crate::location::location;
+use crate::location::Location;
 
 /// One device: the keys of the replaced system, keys that its front end expected but never got, and the position.
 #[derive(Debug, Serialize)]
@@ -45,6 +45,9 @@ pub(crate) struct DeviceItem<'a> {
     zone: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     site: Option<&'a str>,
+    /// Who says where it is, unless it is the device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<&'static str>,
 }
 
 impl<'a> DeviceItem<'a> {
@@ -59,6 +62,7 @@ impl<'a> DeviceItem<'a> {
         let reading = &latest.reading;
         let freshness = freshness(state, last_message, now);
         let quality = event::data_quality(state, freshness);
+        let location = Location::of(profile, reading);
         Some(Self {
             id: &reading.device,
             device_id: &reading.device,
@@ -72,13 +76,14 @@ impl<'a> DeviceItem<'a> {
             camel_case_device_id: &reading.device,
             sensor_id: &reading.device,
             last_seen: last_message,
-            location: location(&reading.latitude, &reading.longitude),
+            location: location.text(),
             icon: "bi bi-cloud-fog",
             metrics: [],
             epoch: state.position.epoch,
             seq: state.position.seq,
             zone: profile.zone.as_deref(),
             site: profile.site.as_deref(),
+            place: location.source,
         })
     }
 }

@@ -1,10 +1,11 @@
-//! What operators say about a device: its shown name, its zone and its site.
+//! What operators say about a device: its shown name, its zone and its site, and where it is.
 
 use axum::extract::{Request, State};
 use axum::http::header::{ETAG, IF_MATCH};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use serde::{Deserialize, Deserializer, Serialize};
+use shared::decimal::Decimal;
 use shared::device::DeviceId;
 use shared::profile::Profile;
 use shared::store::{ProfileSet, StoredProfile};
@@ -18,6 +19,7 @@ use super::{body, reply};
 use crate::audit::Done;
 use crate::client_address::ClientAddress;
 use crate::error::ApiError;
+use crate::location::is_within;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -27,13 +29,15 @@ struct ProfileReply<'a> {
     name: Option<&'a str>,
     zone: Option<&'a str>,
     site: Option<&'a str>,
+    latitude: Option<Decimal>,
+    longitude: Option<Decimal>,
 }
 
 /// The body of a change. A field that is absent stays as it is; `null` or an empty text removes it.
 #[derive(Debug, Default, Deserialize)]
 #[expect(
     clippy::option_option,
-    reason = "absent, null and a text are three cases"
+    reason = "absent, null and a value are three cases"
 )]
 struct ProfileBody {
     #[serde(default, deserialize_with = "present")]
@@ -42,6 +46,10 @@ struct ProfileBody {
     zone: Option<Option<String>>,
     #[serde(default, deserialize_with = "present")]
     site: Option<Option<String>>,
+    #[serde(default, deserialize_with = "present")]
+    latitude: Option<Option<f64>>,
+    #[serde(default, deserialize_with = "present")]
+    longitude: Option<Option<f64>>,
     /// Who changes it, without a token.
     changed_by: Option<String>,
 }
@@ -49,9 +57,11 @@ struct ProfileBody {
 /// Distinguishes a field that is `null` from one that is absent.
 #[expect(
     clippy::option_option,
-    reason = "absent, null and a text are three cases"
+    reason = "absent, null and a value are three cases"
 )]
-fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    value: D,
+) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(value).map(Some)
 }
 
@@ -89,16 +99,7 @@ pub(crate) async fn change(
         Some(Ok(tags)) if is_named(tags, &tag(&before)) => {}
         Some(_) => return Err(ApiError::Changed),
     }
-    let mut profile = before.profile.clone();
-    for (field, given, kept, max) in [
-        ("name", body.name, &mut profile.name, Profile::MAX_NAME),
-        ("zone", body.zone, &mut profile.zone, Profile::MAX_PLACE),
-        ("site", body.site, &mut profile.site, Profile::MAX_PLACE),
-    ] {
-        if let Some(given) = given {
-            *kept = text(field, given.as_deref().unwrap_or_default(), max)?;
-        }
-    }
+    let profile = changed(before.profile.clone(), &body)?;
     let reader = &context.reader;
     let set = reader.store.set_profile(&device, &before, profile);
     let set = reader
@@ -123,6 +124,45 @@ pub(crate) async fn change(
     }
 }
 
+/// Returns a profile with what a request changes of it.
+fn changed(mut profile: Profile, body: &ProfileBody) -> Result<Profile, ApiError> {
+    for (field, given, kept, max) in [
+        ("name", &body.name, &mut profile.name, Profile::MAX_NAME),
+        ("zone", &body.zone, &mut profile.zone, Profile::MAX_PLACE),
+        ("site", &body.site, &mut profile.site, Profile::MAX_PLACE),
+    ] {
+        if let Some(given) = given {
+            *kept = text(field, given.as_deref().unwrap_or_default(), max)?;
+        }
+    }
+    for (field, given, kept, bound) in [
+        (
+            "latitude",
+            body.latitude,
+            &mut profile.latitude,
+            Profile::MAX_LATITUDE,
+        ),
+        (
+            "longitude",
+            body.longitude,
+            &mut profile.longitude,
+            Profile::MAX_LONGITUDE,
+        ),
+    ] {
+        if let Some(given) = given {
+            *kept = given
+                .map(|given| degrees(field, given, bound))
+                .transpose()?;
+        }
+    }
+    if profile.latitude.is_some() != profile.longitude.is_some() {
+        return Err(ApiError::Unreadable {
+            problem: "`latitude` and `longitude` can only be set and removed together".to_owned(),
+        });
+    }
+    Ok(profile)
+}
+
 async fn read(context: &RestContext, device: &DeviceId) -> Result<StoredProfile, ApiError> {
     let reader = &context.reader;
     let stored = reader.with_timeout(reader.store.profile(device)).await;
@@ -138,6 +178,8 @@ fn answer(device: &DeviceId, stored: &StoredProfile) -> Response {
         name: profile.name.as_deref(),
         zone: profile.zone.as_deref(),
         site: profile.site.as_deref(),
+        latitude: profile.latitude,
+        longitude: profile.longitude,
     });
     let tag = HeaderValue::from_str(&tag(stored)).expect("hexadecimal digits in quotes");
     response.headers_mut().insert(ETAG, tag);
@@ -167,6 +209,15 @@ fn text(field: &str, given: &str, max: usize) -> Result<Option<String>, ApiError
     let cleaned = clean(given);
     let cleaned = cleaned.trim();
     Ok((!cleaned.is_empty()).then(|| cleaned.to_owned()))
+}
+
+/// Returns degrees as they were sent, with at most twelve decimal places: pages compute more, which mean nothing.
+fn degrees(field: &str, given: f64, bound: i32) -> Result<Decimal, ApiError> {
+    let degrees = format!("{given:.12}").parse().ok();
+    let degrees = degrees.filter(|degrees| is_within(*degrees, bound));
+    degrees.ok_or_else(|| ApiError::Unreadable {
+        problem: format!("`{field}` is not a number from -{bound} to {bound}"),
+    })
 }
 
 #[cfg(test)]

@@ -738,6 +738,11 @@ export interface components {
             zone?: string;
             /** @description As operators have set it. */
             site?: string;
+            /**
+             * @description Who says where it is. Absent if the device does.
+             * @enum {string}
+             */
+            place?: "profile";
         };
         Profile: {
             success: boolean;
@@ -852,6 +857,11 @@ export interface components {
             zone?: string;
             /** @description As operators have set it. */
             site?: string;
+            /**
+             * @description Who says where it is. Absent if the device does.
+             * @enum {string}
+             */
+            place?: "profile";
         };
         History: {
             device_id: string;

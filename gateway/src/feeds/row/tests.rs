@@ -48,6 +48,21 @@ fn a_row_has_these_fields() {
     assert_eq!(row.text.get(), expected);
 }
 
+#[test]
+fn a_row_has_the_coordinates_of_the_profile_and_says_so() {
+    let profile = Profile {
+        latitude: "18.5".parse().ok(),
+        longitude: "73.856".parse().ok(),
+        ..Profile::default()
+    };
+    let at = Time::from_millis(TAKEN);
+    let row = Row::of(&state(&[]), &profile, Some(at), at).expect("a reading");
+    let expected = r#""location":"18.5, 73.856","latitude":18.5,"longitude":73.856,"#;
+    assert!(row.text.get().contains(expected), "{}", row.text);
+    assert!(row.text.get().ends_with(r#""seq":7,"place":"profile"}"#));
+    assert_eq!(json(&row)["place"], "profile");
+}
+
 /// What the clock says of a row is what it would be if it were rendered then.
 #[test]
 fn a_row_becomes_that_of_a_silent_device_when_its_time_has_come() {
