@@ -31,6 +31,7 @@ use crate::hosts::HostRule;
 use crate::listener::certificate_files::CertificateFiles;
 use crate::origins::{OriginError, Origins};
 use crate::rest::dashboard::files::DashboardFiles;
+use crate::rest::site_plans::files::SitePlans;
 use crate::token_command;
 
 /// Places in the queue of commands of a client beyond its subscriptions.
@@ -108,6 +109,11 @@ pub struct Config {
     /// 16 MiB. Without it there are no pages
     #[arg(long, env, value_name = "PATH")]
     pub dashboard_dir: Option<PathBuf>,
+
+    /// Folder with `plans.json` and the images that it names: plans of sites, on which the dashboard shows detectors. Read once, at the
+    /// start; at most 50 images (svg, png, jpg, webp) of 5 MiB, 32 MiB in all
+    #[arg(long, env, value_name = "PATH")]
+    pub site_plans: Option<PathBuf>,
 
     /// Send every reading of every detector to every client as `subtronics:data`, for debugging. New detectors are looked
     /// for once a second; readings of a new detector before that may be missing or late
@@ -346,6 +352,12 @@ impl Config {
             .transpose()
     }
 
+    /// Reads the plans of sites. There are none without a folder.
+    pub(crate) fn site_plans(&self) -> Result<SitePlans, String> {
+        let plans = self.site_plans.as_deref().map(SitePlans::read);
+        plans.unwrap_or_else(|| Ok(SitePlans::default()))
+    }
+
     /// Returns all problems of the settings, one sentence each.
     pub fn validate(&self) -> Vec<String> {
         let mut problems = Vec::new();
@@ -376,6 +388,7 @@ impl Config {
             Err(problem) => problems.push(problem),
         }
         problems.extend(self.dashboard_files().err());
+        problems.extend(self.site_plans().err());
         if self.proxy_protocol && self.trusted_proxies.is_empty() {
             problems.push("--proxy-protocol: list the proxies in --trusted-proxies".to_owned());
         }

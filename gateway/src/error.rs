@@ -26,6 +26,9 @@ pub(crate) enum ApiError {
     /// The device has no such alarm, or it was closed so long ago that it is no longer stored.
     #[error("Alert not found")]
     UnknownAlert,
+    /// There is no such site plan.
+    #[error("Site plan not found")]
+    UnknownPlan,
     /// No such route.
     #[error("Not found")]
     UnknownRoute,
@@ -157,6 +160,7 @@ impl ApiError {
         match self {
             Self::UnknownDevice => "unknown_device",
             Self::UnknownAlert => "unknown_alert",
+            Self::UnknownPlan => "unknown_plan",
             Self::UnknownRoute => "unknown_route",
             Self::WrongMethod => "wrong_method",
             Self::RefusedOrigin => "refused_origin",
@@ -203,9 +207,11 @@ impl ApiError {
 
     fn status(&self) -> StatusCode {
         match self {
-            Self::UnknownDevice | Self::UnknownAlert | Self::UnknownRoute | Self::NoSignIn => {
-                StatusCode::NOT_FOUND
-            }
+            Self::UnknownDevice
+            | Self::UnknownAlert
+            | Self::UnknownPlan
+            | Self::UnknownRoute
+            | Self::NoSignIn => StatusCode::NOT_FOUND,
             Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
             Self::RefusedOrigin

@@ -279,9 +279,11 @@ fn make_state(
     });
     audit.started(&config.start_report.changed_settings);
     let dashboard = config.dashboard_files().map_err(anyhow::Error::msg)?;
+    let site_plans = config.site_plans().map_err(anyhow::Error::msg)?;
     Ok(AppState {
         admission,
         dashboard: dashboard.map(Arc::new),
+        site_plans: Arc::new(site_plans),
         audit,
         clock,
         store,

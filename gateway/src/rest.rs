@@ -4,6 +4,7 @@
 //!
 //! With `--ops-port`, the routes for probes and metrics are on that port alone: nothing on the main port can keep them busy.
 
+mod accepted_coding;
 mod access_check;
 mod alarm_log;
 mod alarm_page;
@@ -23,6 +24,7 @@ mod devices;
 mod edge;
 mod health;
 mod history;
+mod memory_file;
 mod open_alarms;
 pub(crate) mod operator_paths;
 mod path;
@@ -33,6 +35,7 @@ mod redis_health;
 pub(crate) mod reply;
 pub(crate) mod request_telemetry;
 mod settings;
+pub(crate) mod site_plans;
 mod telemetry;
 mod turns;
 
@@ -84,6 +87,8 @@ fn routes() -> Vec<Route> {
         (M::GET, "/api/analytics/connections", Needs::ReadsAllOrAdmin, get(analytics::connections)),
         (M::GET, "/api/audit", Needs::Administrator, get(audit::list)),
         (M::GET, "/api/dead-letters", Needs::ReadsAll, get(dead_letters::list)),
+        (M::GET, "/api/site-plans", Needs::Read, get(site_plans::list)),
+        (M::GET, "/api/site-plans/{planId}/image", Needs::Read, get(site_plans::image)),
         (M::GET, "/auth/login", Needs::Nothing, get(auth::login)),
         (M::GET, "/auth/callback", Needs::Nothing, get(auth::callback)),
         (M::GET, "/auth/session", Needs::Holder, get(auth::session)),

@@ -11,6 +11,7 @@ use crate::audit::AuditTrail;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::rest::dashboard::files::DashboardFiles;
+use crate::rest::site_plans::files::SitePlans;
 use crate::status::StatusHandle;
 
 /// Cheap to clone; clones share everything.
@@ -26,4 +27,6 @@ pub(crate) struct AppState {
     pub(crate) admission: Admission,
     /// `None` without `--dashboard-dir`.
     pub(crate) dashboard: Option<Arc<DashboardFiles>>,
+    /// Empty without `--site-plans`.
+    pub(crate) site_plans: Arc<SitePlans>,
 }

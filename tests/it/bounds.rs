@@ -10,7 +10,7 @@ use tests::repository;
 use tests::server_process::kept_environment;
 
 /// Settings that bound nothing that a detector, a client or a request can take.
-const NO_BOUNDS: [&str; 87] = [
+const NO_BOUNDS: [&str; 88] = [
     "alarm-deadband",
     "alarm-off-delay",
     "alive-message-types",
@@ -83,6 +83,7 @@ const NO_BOUNDS: [&str; 87] = [
     "report-interval",
     "returned-levels",
     "session-key-file",
+    "site-plans",
     "tls-cert-file",
     "tls-key-file",
     "token-audience",

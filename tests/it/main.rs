@@ -10,6 +10,7 @@ mod sign_in;
 
 mod alarms;
 mod notes;
+mod site_plans;
 
 mod all_devices;
 

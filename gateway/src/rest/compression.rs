@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
-use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, VARY};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, ETAG, VARY};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -14,6 +14,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::body::Frame;
 
+use super::accepted_coding::accepts_gzip;
 use super::answers::{AnswerLimits, HeldBytes};
 use crate::client_address::ClientAddress;
 
@@ -64,25 +65,6 @@ pub(super) async fn compress(
     headers.remove(CONTENT_LENGTH);
     weaken_etag(headers);
     response.map(|body| Body::new(GzipBody::new(body, held)))
-}
-
-/// Whether the client accepts gzip (RFC 9110, 12.5.3).
-pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(ACCEPT_ENCODING).iter();
-    let texts = values.filter_map(|value| value.to_str().ok());
-    let mut any = false;
-    for coding in texts.flat_map(|text| text.split(',')) {
-        let mut parts = coding.split(';').map(str::trim);
-        let name = parts.next().unwrap_or_default();
-        let weight = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
-        let weight = weight.map_or(Ok(1.0), str::parse::<f32>);
-        let is_accepted = weight.is_ok_and(|weight| weight > 0.0);
-        if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") {
-            return is_accepted;
-        }
-        any |= name == "*" && is_accepted;
-    }
-    any
 }
 
 /// A strong `ETag` promises the same bytes, and the compressed ones are others.

@@ -13,6 +13,7 @@ use super::answers::AnswerLimits;
 use super::device_list::ListSource;
 use super::device_list::renderer::{self, DeviceLists, ListRenderer};
 use super::redis_health::RedisHealth;
+use super::site_plans::files::SitePlans;
 use super::turns::Turns;
 use crate::access::Access;
 use crate::audit::AuditTrail;
@@ -46,6 +47,7 @@ pub(crate) struct RestContext {
     pub(super) device_lists: DeviceLists,
     pub(super) known_logs: KnownLogs,
     pub(super) redis_health: RedisHealth,
+    pub(super) site_plans: Arc<SitePlans>,
     clock: Arc<dyn Clock>,
     origin_texts: Arc<[String]>,
     /// Number of devices at the last successful read.
@@ -86,6 +88,7 @@ impl RestContext {
             device_lists,
             known_logs,
             redis_health: RedisHealth::default(),
+            site_plans: state.site_plans,
             metrics: state.metrics,
             clock: state.clock,
             origin_texts: origins.to_texts().into(),

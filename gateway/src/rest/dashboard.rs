@@ -7,19 +7,16 @@ pub(crate) mod files;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{OriginalUri, Path, Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
-    LOCATION, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use self::files::{DashboardFile, DashboardFiles};
-use super::compression::accepts_gzip;
+use self::files::DashboardFiles;
 use crate::error::ApiError;
 
 /// Where the pages begin. No path of REST begins with it.
@@ -27,8 +24,9 @@ const ROOT: &str = "/ui/";
 /// The files below it have a hash of their contents in their names: they never change.
 const HASHED: &str = "assets/";
 
-/// Nothing comes from elsewhere, no script or style stands in a page, and no other page may show this one in a frame.
-const POLICY: &str = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'";
+/// Nothing comes from elsewhere, no script or style stands in a page, and no other page may show this one in a frame. A site plan needs
+/// a token, so a page fetches it and shows what it has fetched.
+const POLICY: &str = "default-src 'self'; img-src 'self' blob:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'";
 
 const HEADERS: [(HeaderName, &str); 6] = [
     (CONTENT_SECURITY_POLICY, POLICY),
@@ -69,7 +67,7 @@ async fn to_root(OriginalUri(uri): OriginalUri) -> Response {
 
 /// `GET /ui`
 async fn index(State(files): State<Arc<DashboardFiles>>, headers: HeaderMap) -> Response {
-    answer(files.index(), "no-cache", &headers)
+    files.index().answer("no-cache", &headers)
 }
 
 /// `GET /ui/…`: a file, or the page, which chooses its screen by the path.
@@ -85,42 +83,11 @@ async fn file(
         "no-cache"
     };
     match files.get(&path) {
-        Some(file) => Ok(answer(file, caching, &headers)),
+        Some(file) => Ok(file.answer(caching, &headers)),
         // A page of an older build asks for its own files. It must not get a page instead.
         None if is_hashed => Err(ApiError::UnknownRoute),
-        None => Ok(answer(files.index(), caching, &headers)),
+        None => Ok(files.index().answer(caching, &headers)),
     }
-}
-
-fn answer(file: &DashboardFile, caching: &'static str, request: &HeaderMap) -> Response {
-    let compressed = file.compressed.as_ref().filter(|_| accepts_gzip(request));
-    let (bytes, tag) = match compressed {
-        Some(compressed) => (compressed, &file.compressed_tag),
-        None => (&file.bytes, &file.tag),
-    };
-    let known = request.get_all(IF_NONE_MATCH).iter();
-    let mut known = known.filter_map(|value| value.to_str().ok());
-    let is_known = known.any(|tags| tags.split(',').any(|known| known.trim() == tag.as_ref()));
-    let mut response = if is_known {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        Response::new(Body::from(bytes.clone()))
-    };
-    let headers = response.headers_mut();
-    if !is_known {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(file.content_type));
-        if compressed.is_some() {
-            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        }
-    }
-    if let Ok(tag) = HeaderValue::from_str(tag) {
-        headers.insert(ETAG, tag);
-    }
-    if file.compressed.is_some() {
-        headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
-    }
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static(caching));
-    response
 }
 
 /// Middleware. Adds what keeps others from using these pages.

@@ -48,7 +48,7 @@ pub(super) async fn complete(request: Request, next: Next) -> Response {
             }
         }
     }
-    // A reading from a cache would be shown as a current one. Only the files of the dashboard say something else.
+    // A reading from a cache would be shown as a current one. Only files that were read at the start say something else.
     response
         .headers_mut()
         .entry(CACHE_CONTROL)
@@ -58,9 +58,11 @@ pub(super) async fn complete(request: Request, next: Next) -> Response {
 
 /// Whether the path leads to data of detectors that is stored in Redis.
 fn leads_to_stored_data(path: &str) -> bool {
+    let begins_with = |start: &&str| path.starts_with(*start);
     ["/devices/", "/alarm-logs", "/api/"]
         .iter()
-        .any(|start| path.starts_with(start))
+        .any(begins_with)
+        && !path.starts_with("/api/site-plans")
 }
 
 /// Adds the header `Age` to an answer with stored data while the data path does not work: nothing newer is stored since then.

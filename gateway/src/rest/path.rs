@@ -25,6 +25,19 @@ impl<S: Send + Sync> FromRequestParts<S> for DevicePath {
     }
 }
 
+/// The `{planId}` of a route.
+pub(crate) struct PlanPath(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for PlanPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let params = decode(parts, state).await?;
+        let id = parameter(&params, "planId").map(str::to_owned);
+        id.map(Self).ok_or(ApiError::UnknownPlan)
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for AlertPath {
     type Rejection = ApiError;
 

@@ -22,7 +22,7 @@ pub(super) const ACKNOWLEDGE: &str = "/devices/{deviceId}/subtronics/alerts/{ale
 const USUAL: u32 = 1;
 
 /// The routes that read more than one device, with what a request costs.
-pub(super) const HEAVY: [(&str, u32); 12] = [
+pub(super) const HEAVY: [(&str, u32); 13] = [
     ("/api/devices/{deviceId}/history", 5),
     ("/api/devices/{deviceId}/history.csv", 10),
     ("/api/analytics/connections", 5),
@@ -30,6 +30,7 @@ pub(super) const HEAVY: [(&str, u32); 12] = [
     ("/alarm-logs", 10),
     ("/api/audit", 10),
     ("/api/dead-letters", 15),
+    ("/api/site-plans/{planId}/image", 5),
     ("/alarm-logs/statistics", 20),
     ("/api/alarms", 20),
     ("/api/alarms/history/log", 15),

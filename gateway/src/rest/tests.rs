@@ -2,6 +2,7 @@
 
 mod access;
 mod document;
+mod site_plans;
 mod stored;
 
 use std::sync::Arc;
@@ -52,6 +53,7 @@ fn both_ports(redis: &str, flags: &[&str]) -> Ports {
         access: test_setup::access(&config),
         admission: test_setup::admission(&config),
         dashboard: config.dashboard_files().expect("the files").map(Arc::new),
+        site_plans: Arc::new(config.site_plans().expect("the plans")),
         config: Arc::new(config),
         status: StatusHandle::new(std::time::Instant::now()),
         metrics,

@@ -282,6 +282,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/site-plans": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The plans of sites, on which devices can be shown
+         * @description Of the folder `--site-plans`; without it the list is empty.
+         */
+        get: operations["sitePlans"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/site-plans/{planId}/image": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The image of a plan
+         * @description Its lower left corner is at `south`, `west` of the plan, its upper right corner at `north`, `east`. A page fetches it with its token and shows it from a `blob:` URL.
+         */
+        get: operations["sitePlanImage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/dead-letters": {
         parameters: {
             query?: never;
@@ -591,6 +631,8 @@ export interface components {
             cleared_at: string | null;
             /** @description The device's own time, as received. */
             reading_timestamp: string | null;
+            /** @description What was written beside the acknowledgement. Absent without one. */
+            acknowledged_note?: string;
         };
         /** @description One raise or escalation of an alarm. Shows the alarm's later acknowledgement and clearing too. */
         AlarmLogRow: {
@@ -631,6 +673,8 @@ export interface components {
             cleared_at: string | null;
             /** @description The device's own time, as received. */
             reading_timestamp: string | null;
+            /** @description What was written beside the acknowledgement. Absent without one. */
+            acknowledged_note?: string;
             /** @description The row stands for several, of a device that had written its share of the log. Absent for all others. */
             folded?: {
                 rows: number;
@@ -651,6 +695,8 @@ export interface components {
         Acknowledge: {
             /** @description `unknown` if missing. */
             acknowledged_by?: string | null;
+            /** @description A remark, shown as `acknowledged_note`. A line break becomes a blank. */
+            note?: string | null;
             /** @description Position of the last event that the operator had seen. A level reached later is not acknowledged. */
             seen?: components["schemas"]["Position"] | null;
         };
@@ -751,12 +797,18 @@ export interface components {
             name: string | null;
             zone: string | null;
             site: string | null;
+            /** @description Where it is, instead of what the device sends. Both coordinates, or neither. */
+            latitude: number | null;
+            longitude: number | null;
         };
         /** @description A field that is absent stays as it is; `null` or an empty text removes it. */
         ProfileChange: {
             name?: string | null;
             zone?: string | null;
             site?: string | null;
+            /** @description Degrees north. Set and removed together with `longitude`. */
+            latitude?: number | null;
+            longitude?: number | null;
             /** @description Who changes it. With a token, its name counts. */
             changed_by?: string;
         };
@@ -1046,7 +1098,7 @@ export interface components {
             /** Format: date-time */
             at: string;
             /** @enum {string} */
-            action: "acknowledged" | "retired" | "refused" | "revoked" | "revocation_lifted" | "signed_in" | "signed_out" | "sign_out_unconfirmed" | "started";
+            action: "acknowledged" | "retired" | "configured" | "refused" | "revoked" | "revocation_lifted" | "signed_in" | "signed_out" | "sign_out_unconfirmed" | "started";
             /** @description Claim `sub` of the token. */
             subject?: string;
             /** @description The name that others are shown. */
@@ -1056,6 +1108,8 @@ export interface components {
             device_id?: string;
             /** @description The alarm; the session; what was revoked or asked for; the settings. */
             detail?: string;
+            /** @description What was written beside an acknowledgement. */
+            note?: string;
             /** @description Why it was refused. */
             reason?: string;
             /** @description Refusals before this one that have no entry, as there were too many. */
@@ -1398,6 +1452,24 @@ export interface components {
                 message: string;
             };
         };
+        SitePlans: {
+            success: boolean;
+            count: number;
+            plans: components["schemas"]["SitePlan"][];
+        };
+        SitePlan: {
+            id: string;
+            name: string;
+            /** @description The site that profiles of its devices name. */
+            site: string | null;
+            /** @description Degrees of the lower edge of the image. */
+            south: number;
+            west: number;
+            north: number;
+            east: number;
+            /** @description Path of the image. */
+            url: string;
+        };
         DeadLetters: {
             success: boolean;
             count: number;
@@ -1509,6 +1581,15 @@ export interface components {
                 "application/json": components["schemas"]["Error"];
             };
         };
+        /** @description There is no such plan. */
+        UnknownPlan: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Error"];
+            };
+        };
         /** @description `Alert not found`. */
         UnknownAlert: {
             headers: {
@@ -1552,6 +1633,8 @@ export interface components {
         deviceId: string;
         /** @description `csrf_token` of `/auth/session`. Required with the cookie of a session for everything that changes something. */
         csrf: string;
+        /** @description Id of a site plan. */
+        planId: string;
         alertId: string;
         /** @description ISO instant, or `YYYY-MM-DD` (its first moment in UTC). Inclusive. */
         start_date: string;
@@ -2173,6 +2256,66 @@ export interface operations {
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             503: components["responses"]["Away"];
+        };
+    };
+    sitePlans: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The plans, in the order of the folder's list. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SitePlans"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["Limited"];
+        };
+    };
+    sitePlanImage: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of a site plan. */
+                planId: components["parameters"]["planId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The image, with an `ETag`. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/svg+xml": unknown;
+                    "image/png": unknown;
+                    "image/jpeg": unknown;
+                    "image/webp": unknown;
+                };
+            };
+            /** @description It is the one of `If-None-Match`. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["UnknownPlan"];
+            429: components["responses"]["Limited"];
         };
     };
     deadLetters: {

@@ -3,13 +3,9 @@
 use std::collections::HashMap;
 use std::fmt::{self, Debug, Formatter};
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use axum::body::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use xxhash_rust::xxh3::xxh3_128;
+use crate::rest::memory_file::{MemoryFile, SVG};
 
 const FLAG: &str = "--dashboard-dir";
 const INDEX: &str = "index.html";
@@ -18,25 +14,10 @@ const MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// The most files, and folders below folders.
 const MAX_FILES: usize = 1000;
 const MAX_DEPTH: usize = 8;
-/// Shorter files are not compressed, in bytes: they leave in one packet anyway.
-const MIN_COMPRESSED: usize = 1024;
-
-/// A file as it is sent.
-pub(super) struct DashboardFile {
-    pub(super) bytes: Bytes,
-    /// In gzip, if that is shorter.
-    pub(super) compressed: Option<Bytes>,
-    pub(super) content_type: &'static str,
-    /// The `ETag` of `bytes`.
-    pub(super) tag: Box<str>,
-    /// The `ETag` of `compressed`.
-    pub(super) compressed_tag: Box<str>,
-}
-
 /// Every file of the folder by its path, with `/` between folders.
 pub(crate) struct DashboardFiles {
-    index: DashboardFile,
-    files: HashMap<String, DashboardFile>,
+    index: MemoryFile,
+    files: HashMap<String, MemoryFile>,
 }
 
 impl Debug for DashboardFiles {
@@ -56,7 +37,7 @@ impl DashboardFiles {
         for (path, file) in paths_below(folder)? {
             let bytes =
                 fs::read(&file).map_err(|err| format!("{FLAG}: `{}`: {err}", file.display()))?;
-            found.insert(path, DashboardFile::new(&file, bytes));
+            found.insert(path, MemoryFile::new(content_type(&file), bytes));
         }
         let index = found.remove(INDEX).ok_or_else(|| {
             let folder = folder.display();
@@ -68,33 +49,15 @@ impl DashboardFiles {
         })
     }
 
-    pub(super) fn index(&self) -> &DashboardFile {
+    pub(super) fn index(&self) -> &MemoryFile {
         &self.index
     }
 
-    pub(super) fn get(&self, path: &str) -> Option<&DashboardFile> {
+    pub(super) fn get(&self, path: &str) -> Option<&MemoryFile> {
         if path == INDEX {
             return Some(&self.index);
         }
         self.files.get(path)
-    }
-}
-
-impl DashboardFile {
-    fn new(path: &Path, bytes: Vec<u8>) -> Self {
-        let content_type = content_type(path);
-        let is_text = !content_type.starts_with("image/") || content_type == SVG;
-        let compressed = (is_text && bytes.len() >= MIN_COMPRESSED)
-            .then(|| compress(&bytes))
-            .filter(|compressed| compressed.len() < bytes.len());
-        let hash = xxh3_128(&bytes);
-        Self {
-            bytes: bytes.into(),
-            compressed: compressed.map(Bytes::from),
-            content_type,
-            tag: format!("\"{hash:032x}\"").into(),
-            compressed_tag: format!("\"{hash:032x}-gzip\"").into(),
-        }
     }
 }
 
@@ -133,8 +96,6 @@ fn paths_below(folder: &Path) -> Result<Vec<(String, PathBuf)>, String> {
     Ok(found)
 }
 
-const SVG: &str = "image/svg+xml";
-
 fn content_type(path: &Path) -> &'static str {
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("html") => "text/html; charset=utf-8",
@@ -148,14 +109,5 @@ fn content_type(path: &Path) -> &'static str {
         Some("woff2") => "font/woff2",
         Some("txt") => "text/plain; charset=utf-8",
         _ => "application/octet-stream",
-    }
-}
-
-fn compress(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    // Writing to memory cannot fail. An empty result would be wrong, and none is right.
-    match encoder.write_all(bytes).and_then(|()| encoder.finish()) {
-        Ok(compressed) => compressed,
-        Err(_) => bytes.to_owned(),
     }
 }

@@ -2,7 +2,7 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
-use axum::body::to_bytes;
+use axum::body::{Body, to_bytes};
 use axum::http::Request as HttpRequest;
 use flate2::read::GzDecoder;
 use tempfile::TempDir;
@@ -107,6 +107,20 @@ async fn a_long_text_is_sent_in_gzip_to_those_who_accept_it() {
     assert_eq!(header(&plain, "content-encoding"), "");
     assert_ne!(header(&plain, "etag"), tag);
     assert_eq!(bytes_of(plain).await, text.as_bytes());
+}
+
+#[tokio::test]
+async fn a_page_shows_images_that_it_has_fetched_and_runs_nothing_else() {
+    let response = ask("/ui", &[]).await;
+    let policy = header(&response, "content-security-policy");
+    assert!(
+        policy.starts_with("default-src 'self'; img-src 'self' blob:; "),
+        "{policy}"
+    );
+    assert!(
+        !policy.contains("unsafe") && !policy.contains("script-src"),
+        "{policy}"
+    );
 }
 
 #[tokio::test]

@@ -86,7 +86,7 @@ const HOLDER: &[&str] = &[
 const OPERATE: &[&str] = &["one device", "operator"];
 
 #[rustfmt::skip]
-const ROUTES: [Expected; 22] = [
+const ROUTES: [Expected; 24] = [
     Expected { line: "GET /auth/session", allowed: HOLDER },
     Expected { line: "POST /auth/logout", allowed: HOLDER },
     Expected { line: "GET /devices/OTSM-0114/subtronics/telemetry/latest", allowed: READ },
@@ -103,6 +103,8 @@ const ROUTES: [Expected; 22] = [
     Expected { line: "GET /api/alarms/history/log", allowed: ANY_READER },
     Expected { line: "GET /api/alarms/open", allowed: ANY_READER },
     Expected { line: "GET /config", allowed: ANY_READER },
+    Expected { line: "GET /api/site-plans", allowed: ANY_READER },
+    Expected { line: "GET /api/site-plans/hall-1/image", allowed: ANY_READER },
     Expected { line: "GET /api/analytics/connections", allowed: OVERVIEW },
     Expected { line: "GET /api/audit", allowed: ADMINISTRATOR },
     Expected { line: "GET /api/dead-letters", allowed: READER_OF_ALL },
@@ -132,7 +134,7 @@ async fn each_route_lets_through_who_may_use_it_and_nobody_else() {
             let response = answer(&router, line, authorization.as_ref()).await;
             let status = response.status().as_u16();
             let expected: &[u16] = if allowed.contains(&client) {
-                // 404: nobody signs in here, so nobody signs out.
+                // 404: nobody signs in here, so nobody signs out; and there is no such plan.
                 &[200, 404, 503]
             } else if NOT_ADMITTED.contains(&client) {
                 &[401]
@@ -160,7 +162,8 @@ async fn the_table_above_has_every_route() {
     for (method, path, needs, _) in all {
         let path = path
             .replace("{deviceId}", "OTSM-0114")
-            .replace("{alertId}", "a1");
+            .replace("{alertId}", "a1")
+            .replace("{planId}", "hall-1");
         let line = format!("{method} {path}");
         let is_open = open.contains(&path.as_str());
         assert_eq!(needs == Needs::Nothing, is_open, "{line}");
