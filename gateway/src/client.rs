@@ -324,7 +324,8 @@ impl Client {
         self.push_telemetry(Some(device), [(BROADCAST_DATA, payload)]);
     }
 
-    /// Sends rows of many devices. No others may wait: see [`Self::wait_until_rows_left`].
+    /// Sends rows or locations of many devices. None of the same kind may wait: see [`Self::wait_until_rows_left`] and
+    /// [`Self::wait_until_locations_left`].
     pub(crate) fn send_rows(&self, name: &'static str, payload: Box<RawValue>) {
         self.push_telemetry(None, [(name, &payload.into())]);
     }
@@ -337,6 +338,11 @@ impl Client {
     /// Waits until no rows of many devices wait to be sent.
     pub(crate) async fn wait_until_rows_left(&self) {
         self.wait_while(Outbox::has_rows).await;
+    }
+
+    /// Waits until no location event waits to be sent.
+    pub(crate) async fn wait_until_locations_left(&self) {
+        self.wait_while(Outbox::has_locations).await;
     }
 
     /// Waits until no alarm waits to be sent.

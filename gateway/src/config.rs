@@ -120,6 +120,11 @@ pub struct Config {
     #[arg(long, env, value_parser = BoolishValueParser::new())]
     pub broadcast_all: bool,
 
+    /// Send every client where the detectors are that it may read, as the map of the original front end expects it:
+    /// `activeDevicesLocations` and `deviceLocationUpdate`
+    #[arg(long, env, value_parser = BoolishValueParser::new())]
+    pub location_events: bool,
+
     /// The most alerts of one detector in a REST answer; open ones have priority
     #[arg(long, env, value_name = "NUMBER", default_value = "100", value_parser = count(1))]
     pub alerts_bound: usize,

@@ -31,6 +31,10 @@ pub(crate) const FLEET_CHANGED: &str = "fleet:changed";
 pub(crate) const ALARMS_SNAPSHOT: &str = "alarms:snapshot";
 /// The transitions of alarms.
 pub(crate) const ALARMS_CHANGED: &str = "alarms:changed";
+/// Where devices are, with `--location-events`.
+pub(crate) const ACTIVE_LOCATIONS: &str = "activeDevicesLocations";
+/// Where one device is, which is news.
+pub(crate) const LOCATION_UPDATE: &str = "deviceLocationUpdate";
 /// The payload of [`DEVICE_DATA`], sent to every client with `--broadcast-all`.
 pub(crate) const BROADCAST_DATA: &str = "subtronics:data";
 /// The state of the data path.

@@ -15,6 +15,8 @@ mod alarm_table;
 mod event_size;
 pub(crate) mod filter;
 mod fleet_table;
+mod located;
+pub(crate) mod location_subscriber;
 mod partition;
 mod reader;
 mod row;
@@ -56,11 +58,16 @@ impl fmt::Debug for Feeds {
 }
 
 impl Feeds {
-    /// Starts the task that reads. It ends when `finish` is cancelled.
-    pub(crate) fn start(store: &Store, lifecycle: &Lifecycle, finish: &CancellationToken) -> Self {
+    /// Starts the task that reads. It ends when `finish` is cancelled. `sends_locations`: clients are sent where devices are, too.
+    pub(crate) fn start(
+        store: &Store,
+        sends_locations: bool,
+        lifecycle: &Lifecycle,
+        finish: &CancellationToken,
+    ) -> Self {
         let feeds = Self {
             inner: Arc::new(FeedsInner {
-                tables: Mutex::default(),
+                tables: Mutex::new(Tables::new(sends_locations)),
                 wanted: watch::Sender::default(),
                 changed: watch::Sender::default(),
                 clock: store.clock(),
@@ -69,6 +76,11 @@ impl Feeds {
         let reader = Reader::new(feeds.clone(), store.clone());
         lifecycle.spawn("feeds", reader.run(finish.clone()));
         feeds
+    }
+
+    /// Whether clients are sent where devices are.
+    pub(crate) fn sends_locations(&self) -> bool {
+        self.tables().sends_locations
     }
 
     /// Returns the numbers of clients that are sent rows, and alarms.

@@ -163,7 +163,8 @@ pub async fn serve(
         &lifecycle,
         &tokens.serving,
     );
-    let feeds = Feeds::start(&state.store, &lifecycle, &tokens.serving);
+    let sends_locations = state.config.location_events;
+    let feeds = Feeds::start(&state.store, sends_locations, &lifecycle, &tokens.serving);
     gauges::register_feeds(&meters, feeds.clone());
     let monitor = start_monitor(&state, &clients, &relay, &lifecycle, &tokens.serving);
     gauges::register(&meters, clients.clone(), &relay, &monitor, &state.store);

@@ -10,7 +10,7 @@ use tests::repository;
 use tests::server_process::kept_environment;
 
 /// Settings that bound nothing that a detector, a client or a request can take.
-const NO_BOUNDS: [&str; 88] = [
+const NO_BOUNDS: [&str; 89] = [
     "alarm-deadband",
     "alarm-off-delay",
     "alive-message-types",
@@ -33,6 +33,7 @@ const NO_BOUNDS: [&str; 88] = [
     "limits-dry-run",
     "listen-address",
     "live-raw-message",
+    "location-events",
     "log-format",
     "log-level",
     "low-devices",

@@ -184,7 +184,9 @@ async fn tokens_and_broadcasts() -> Result<BTreeSet<String>> {
     let issuer = TokenIssuer::new()?;
     let stack = Plan::default()
         .gateway_flags(&issuer.flags().join(" "))
-        .gateway_flags("--allow-anonymous=none --token-notice=24h --broadcast-all")
+        .gateway_flags(
+            "--allow-anonymous=none --token-notice=24h --broadcast-all --location-events",
+        )
         .start()
         .await?;
     let token = issuer.token(Signed::EdDsa, json!({}))?;
@@ -209,7 +211,24 @@ async fn tokens_and_broadcasts() -> Result<BTreeSet<String>> {
         let answer = browser.ask(command, argument).await?;
         ensure!(answer["ok"] == true, "{command}: {answer}");
     }
-    let seen = browser.properties();
+    let mut seen = browser.properties();
+    seen.extend(locations(&stack, browser, &token).await?);
     stack.pass()?;
+    Ok(seen)
+}
+
+/// Where the device is, as an update for a client that is connected and in the list for one that connects.
+async fn locations(stack: &Stack, known: Browser, token: &str) -> Result<BTreeSet<String>> {
+    known
+        .wait_for("an update", |seen| seen.is_event("deviceLocationUpdate"))
+        .await?;
+    let options = json!({"transports": Transport::WebSocket.names(), "auth": {"token": token}});
+    let new = Browser::open(stack.gateways[0].port(), options).await?;
+    new.wait_for("a list with it", |seen| {
+        seen.is_event("activeDevicesLocations") && seen.body["count"] == 1
+    })
+    .await?;
+    let mut seen = known.properties();
+    seen.extend(new.properties());
     Ok(seen)
 }

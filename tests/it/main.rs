@@ -11,6 +11,7 @@ mod sign_in;
 mod alarms;
 mod notes;
 mod site_plans;
+mod locations;
 
 mod all_devices;
 

@@ -6,7 +6,7 @@
 //!   overflows, the client is disconnected and recovers by its position.
 //! * The **telemetry lane** holds one packet per event and device. A newer reading replaces the one that waits, and its
 //!   field `skipped` says how many readings were replaced. Rows of many devices take their turn in it, one packet at a time: whoever sends
-//!   them waits until [`Outbox::has_rows`] says no.
+//!   them waits until [`Outbox::has_rows`] says no. So do location events.
 //!
 //! Packets of one device never overtake each other. Before a packet enters the alarm lane, the telemetry of its device that
 //! still waits is dealt with: newer data replaces it, otherwise it enters the alarm lane first.
@@ -29,7 +29,9 @@ use serde_json::value::RawValue;
 use shared::device::DeviceId;
 use shared::event;
 
-use crate::event_names::{BROADCAST_DATA, DEVICE_DATA, FLEET_CHANGED, FLEET_SNAPSHOT};
+use crate::event_names::{
+    ACTIVE_LOCATIONS, BROADCAST_DATA, DEVICE_DATA, FLEET_CHANGED, FLEET_SNAPSHOT, LOCATION_UPDATE,
+};
 
 /// One event, or one reply to an event of the client. The payload is shared by all clients that get it.
 #[derive(Clone, Debug)]
@@ -133,7 +135,14 @@ impl Packet {
         use PacketKind::Event;
         matches!(
             self.kind,
-            Event(DEVICE_DATA | BROADCAST_DATA | FLEET_SNAPSHOT | FLEET_CHANGED)
+            Event(
+                DEVICE_DATA
+                    | BROADCAST_DATA
+                    | FLEET_SNAPSHOT
+                    | FLEET_CHANGED
+                    | ACTIVE_LOCATIONS
+                    | LOCATION_UPDATE
+            )
         )
     }
 
@@ -314,8 +323,17 @@ impl Outbox {
 
     /// Returns whether rows of many devices wait.
     pub(crate) fn has_rows(&self) -> bool {
-        let waits = |event| self.turns.contains_key(&(event, None));
-        waits(FLEET_SNAPSHOT) || waits(FLEET_CHANGED)
+        self.waits(FLEET_SNAPSHOT) || self.waits(FLEET_CHANGED)
+    }
+
+    /// Returns whether a location event waits.
+    pub(crate) fn has_locations(&self) -> bool {
+        self.waits(ACTIVE_LOCATIONS) || self.waits(LOCATION_UPDATE)
+    }
+
+    /// Returns whether an event waits that is about no single device.
+    fn waits(&self, event: &'static str) -> bool {
+        self.turns.contains_key(&(event, None))
     }
 
     /// Drops the rows of many devices that wait.

@@ -185,20 +185,20 @@ impl FleetTable {
     pub(crate) fn next_changes(
         &self,
         cursor: &mut FleetCursor,
-        wants: impl Fn(&DeviceId, &Row) -> bool,
+        shows: impl Fn(&DeviceId, &Row) -> Option<Arc<RawValue>>,
     ) -> Option<FleetChunk> {
         // What a client was shown says nothing about slots that were given to others.
         let can_continue = self.can_continue(cursor);
-        can_continue.then(|| self.next(cursor, self.version, wants))
+        can_continue.then(|| self.next(cursor, self.version, shows))
     }
 
-    /// Returns the next changes for a client up to this version, oldest first, and moves its cursor behind them. `wants`: whether the client
-    /// may see a device and wants its row.
+    /// Returns the next changes for a client up to this version, oldest first, and moves its cursor behind them. `shows`: what the client
+    /// is shown of a device, if it may see it and wants it.
     pub(crate) fn next(
         &self,
         cursor: &mut FleetCursor,
         until: u64,
-        wants: impl Fn(&DeviceId, &Row) -> bool,
+        shows: impl Fn(&DeviceId, &Row) -> Option<Arc<RawValue>>,
     ) -> FleetChunk {
         let mut chunk = FleetChunk::default();
         if cursor.version >= until {
@@ -208,19 +208,20 @@ impl FleetTable {
         let news = (Bound::Excluded(cursor.version), Bound::Included(until));
         for (version, slot) in self.recent.range(news) {
             let entry = &self.entries[*slot];
-            let row = entry.row.as_ref().filter(|row| wants(&entry.device, row));
-            let is_told = row.is_some() || cursor.shown.contains(*slot);
-            let bytes = row.map_or_else(
+            let row = entry.row.as_ref();
+            let text = row.and_then(|row| shows(&entry.device, row));
+            let is_told = text.is_some() || cursor.shown.contains(*slot);
+            let bytes = text.as_ref().map_or_else(
                 || text_bytes(entry.device.as_str()),
-                |row| row.text.get().len() + 1,
+                |text| text.get().len() + 1,
             );
             if is_told && !size.add(bytes) {
                 chunk.has_more = true;
                 return chunk;
             }
             cursor.version = *version;
-            if let Some(row) = row {
-                chunk.rows.push(Arc::clone(&row.text));
+            if let Some(text) = text {
+                chunk.rows.push(text);
                 cursor.shown.insert(*slot);
             } else if is_told {
                 cursor.shown.remove(*slot);

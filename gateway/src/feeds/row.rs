@@ -17,6 +17,7 @@ use shared::reading::{Coordinate, Quality};
 use shared::state::{DeviceState, Freshness, freshness};
 
 use super::filter::Place;
+use super::located;
 use crate::location::Location;
 
 /// What changes when the device is silent for too long. It begins the row, so that the rest stays as it is.
@@ -69,6 +70,8 @@ pub(crate) struct Row {
     head: usize,
     status_when_stale: DeviceStatus,
     pub(super) place: Place,
+    /// Where it is, for clients that follow only that: see [`located`]. `None` if that is not known, or nobody is told.
+    pub(super) location: Option<Arc<RawValue>>,
     /// When that is; `None` if it is so already, or the device was never heard of.
     pub(super) goes_stale_at: Option<Time>,
 }
@@ -131,8 +134,24 @@ impl Row {
             head: head.len(),
             status_when_stale: device_status(state, Quality::Offline),
             place: Place::of(profile),
+            location: None,
             goes_stale_at,
         })
+    }
+
+    /// Adds where the device is, as [`located::render`] does.
+    pub(super) fn with_location(
+        self,
+        state: &DeviceState,
+        profile: &Profile,
+        last_message: Option<Time>,
+    ) -> Self {
+        // One that is silent has no time left at which it falls silent.
+        let is_active = self.goes_stale_at.is_some();
+        Self {
+            location: located::render(state, profile, last_message, is_active),
+            ..self
+        }
     }
 
     /// Returns the row as it is once the device has been silent for too long.
@@ -147,6 +166,7 @@ impl Row {
             head: head.len(),
             status_when_stale: status,
             place: self.place.clone(),
+            location: self.location.as_deref().map(located::when_stale),
             goes_stale_at: None,
         }
     }

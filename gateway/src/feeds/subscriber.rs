@@ -27,7 +27,7 @@ use crate::event_names::{ALARMS_CHANGED, ALARMS_SNAPSHOT, FLEET_CHANGED, FLEET_S
 use crate::json;
 
 /// How often a client that nothing is sent to is checked for a new token.
-const IDENTITY_CHECK: Duration = Duration::from_secs(1);
+pub(super) const IDENTITY_CHECK: Duration = Duration::from_secs(1);
 
 /// What a client has subscribed to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,16 +117,16 @@ pub(crate) async fn serve(feeds: &Feeds, client: &Arc<Client>, feed: Feed, ack: 
     }
 }
 
-fn texts(rows: &[Arc<RawValue>]) -> Vec<&RawValue> {
+pub(super) fn texts(rows: &[Arc<RawValue>]) -> Vec<&RawValue> {
     rows.iter().map(|row| &**row).collect()
 }
 
-fn may_read(identity: &Identity, device: &DeviceId) -> bool {
+pub(super) fn may_read(identity: &Identity, device: &DeviceId) -> bool {
     identity.permission().allows(Verb::Read, device.as_str())
 }
 
 /// Waits until the tables have changed, or it is time to look whether the client has a new token.
-async fn wait_for_change(changed: &mut watch::Receiver<()>) {
+pub(super) async fn wait_for_change(changed: &mut watch::Receiver<()>) {
     // The sender lives as long as the feeds.
     timeout(IDENTITY_CHECK, changed.changed()).await.ok();
 }
@@ -176,8 +176,10 @@ impl FleetSubscriber<'_> {
         }
     }
 
-    fn wants(&self, identity: &Identity, device: &DeviceId, row: &Row) -> bool {
-        self.filter.matches(device, row.status, &row.place) && may_read(identity, device)
+    /// Returns what the client is shown of a device.
+    fn shown(&self, identity: &Identity, device: &DeviceId, row: &Row) -> Option<Arc<RawValue>> {
+        let is_wanted = self.filter.matches(device, row.status, &row.place);
+        (is_wanted && may_read(identity, device)).then(|| Arc::clone(&row.text))
     }
 
     /// Sends all rows. Returns how far the client has got, and the number of rows.
@@ -194,7 +196,7 @@ impl FleetSubscriber<'_> {
                 .tables()
                 .fleet
                 .next(&mut cursor, until, |device, row| {
-                    self.wants(identity, device, row)
+                    self.shown(identity, device, row)
                 });
             devices += chunk.rows.len();
             let payload = FleetSnapshot {
@@ -221,7 +223,7 @@ impl FleetSubscriber<'_> {
                 .feeds
                 .tables()
                 .fleet
-                .next_changes(cursor, |device, row| self.wants(identity, device, row));
+                .next_changes(cursor, |device, row| self.shown(identity, device, row));
             let Some(chunk) = chunk.filter(|chunk| !chunk.is_empty()) else {
                 return has_sent;
             };

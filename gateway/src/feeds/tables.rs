@@ -35,12 +35,22 @@ pub(crate) struct Tables {
     /// Whether they were read as a whole.
     pub(super) has_rows: bool,
     pub(super) has_alarms: bool,
+    /// Whether clients are sent where devices are.
+    pub(super) sends_locations: bool,
     /// Number of clients by the interval at which they want rows.
     row_clients: BTreeMap<Duration, usize>,
     alarm_clients: usize,
 }
 
 impl Tables {
+    /// `sends_locations`: clients are sent where devices are, too.
+    pub(super) fn new(sends_locations: bool) -> Self {
+        Self {
+            sends_locations,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn wanted(&self) -> Wanted {
         Wanted {
             rows: self.row_clients.keys().next().copied(),
@@ -104,7 +114,15 @@ impl Tables {
         now: Time,
     ) {
         let readable = shown.filter(|shown| !shown.is_lost);
-        match readable.and_then(|shown| Row::of(&shown.state, &shown.profile, last_message, now)) {
+        let row = readable.and_then(|Shown { state, profile, .. }| {
+            let row = Row::of(state, profile, last_message, now)?;
+            Some(if self.sends_locations {
+                row.with_location(state, profile, last_message)
+            } else {
+                row
+            })
+        });
+        match row {
             Some(row) => self.fleet.set(device, row),
             None => self.fleet.doubt(device),
         }

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::command::Subscriptions;
 use super::context::ConnectionContext;
+use super::feed_command::start_locations;
 use crate::client::close_reason::CloseReason;
 use crate::client::log_limit::limited;
 use crate::client::{Client, DRAIN_NOTICE};
@@ -53,6 +54,7 @@ impl JoinedClient {
         if let Some(status) = context.monitor.degraded_payload() {
             client.send_event(SYSTEM_STATUS, &status);
         }
+        start_locations(&client, context);
         let watches = context.watches.clone();
         let subscriptions = Subscriptions::new(
             context.limits.max_subscriptions,

@@ -12,6 +12,7 @@ use super::context::ConnectionContext;
 use super::refusal::Refusal;
 use crate::client::Client;
 use crate::feeds::filter::{AlarmFilter, AlarmFilterArgument, FleetFilter, FleetFilterArgument};
+use crate::feeds::location_subscriber;
 use crate::feeds::subscriber::{self, Feed};
 
 /// The interval at which rows are sent to a client that names none, in milliseconds.
@@ -162,6 +163,19 @@ impl FeedSubscriptions {
             FeedKind::Alarms => &mut self.alarms,
         }
     }
+}
+
+/// Starts to send a client where devices are, if this replica does. It ends with the connection.
+pub(super) fn start_locations(client: &Arc<Client>, context: &ConnectionContext) {
+    if !context.feeds.sends_locations() {
+        return;
+    }
+    let (client, feeds) = (Arc::clone(client), context.feeds.clone());
+    context.spawn("locations", async move {
+        let closed = client.closed().clone();
+        let serving = location_subscriber::serve(&feeds, &client);
+        closed.run_until_cancelled(serving).await;
+    });
 }
 
 #[cfg(test)]

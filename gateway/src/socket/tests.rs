@@ -59,7 +59,7 @@ async fn the_service_is_freed_with_its_last_handle() {
         &Lifecycle::new(),
         &finish,
     );
-    let feeds = Feeds::start(&store, &Lifecycle::new(), &finish);
+    let feeds = Feeds::start(&store, false, &Lifecycle::new(), &finish);
     let status = StatusHandle::new(std::time::Instant::now());
     let monitor = Monitor::new(status, store.clock());
     let context = ConnectionContext {

@@ -45,6 +45,7 @@ pub const VARIABLES: &[&str] = &[
     "LINGER_MAX",
     "LISTEN_ADDRESS",
     "LIVE_RAW_MESSAGE",
+    "LOCATION_EVENTS",
     "LOG_AGE",
     "LOG_BURST",
     "LOG_FORMAT",

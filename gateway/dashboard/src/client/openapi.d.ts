@@ -1126,6 +1126,8 @@ export interface components {
             "fleet:changed": components["schemas"]["FleetChanged"];
             "alarms:snapshot": components["schemas"]["AlarmsSnapshot"];
             "alarms:changed": components["schemas"]["AlarmsChanged"];
+            activeDevicesLocations: components["schemas"]["ActiveLocations"];
+            deviceLocationUpdate: components["schemas"]["LocationUpdate"];
             "subtronics:data": components["schemas"]["DeviceData"];
             "system:status": components["schemas"]["SystemStatus"];
             "auth:expiring": components["schemas"]["TokenExpiring"];
@@ -1290,6 +1292,11 @@ export interface components {
             level: "A1" | "A2" | "A3" | "fault" | null;
             epoch: components["schemas"]["Epoch"];
             seq: number;
+            /**
+             * @description Who says where it is. Absent if the device does.
+             * @enum {string}
+             */
+            place?: "profile";
         };
         /** @description A part of the list of all devices. */
         FleetSnapshot: {
@@ -1348,6 +1355,33 @@ export interface components {
              * Format: date-time
              * @description Server time.
              */
+            timestamp: string;
+        };
+        /** @description Where a device is. */
+        LocatedDevice: {
+            deviceId: string;
+            name: string;
+            latitude: number;
+            longitude: number;
+            /** @description Server time of the last message, in milliseconds since 1970. */
+            lastSeen: number;
+            /** @description It is heard, and its reading is not too old. */
+            isActive: boolean;
+        };
+        /** @description Where devices are, instead of what was told before. */
+        ActiveLocations: {
+            devices: components["schemas"]["LocatedDevice"][];
+            /**
+             * Format: date-time
+             * @description Server time.
+             */
+            timestamp: string;
+            /** @description Number of `devices`. Others follow as updates. */
+            count: number;
+        };
+        /** @description Where a device is now. */
+        LocationUpdate: components["schemas"]["LocatedDevice"] & {
+            /** Format: date-time */
             timestamp: string;
         };
         /** @description The state of the data path. */
