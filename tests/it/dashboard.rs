@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
+use tests::device::TOPIC;
 use tests::report;
 use tests::repository;
 use tests::screens::Screens;
@@ -14,9 +15,12 @@ async fn people_see_the_site_and_work_its_alarms() -> Result<()> {
     let folder = repository::dashboard()?;
     let flags = issuer.flags().join(" ");
     let dashboard = format!("--dashboard-dir={}", folder.display());
+    let plans = repository::root().join("deploy/site-plans");
+    let plans = format!("--site-plans={}", plans.display());
     let plan = Plan::default()
         .gateway_flags(&flags)
         .gateway_flags(&dashboard)
+        .gateway_flags(&plans)
         .gateway_flags("--allow-anonymous=none");
     let mut stack = plan.start().await?;
     let pictures = repository::target().join("dashboard-pictures");
@@ -49,6 +53,13 @@ async fn act(stack: &mut Stack, issuer: &TokenIssuer, request: &Value) -> Result
                 payload = payload.with_parameter(key, value.clone());
             }
             device.publish(&payload).await?;
+        }
+        "message" => {
+            let payload = match &request["bytes"] {
+                Value::Null => text("text")?.as_bytes().to_vec(),
+                bytes => serde_json::from_value(bytes.clone())?,
+            };
+            stack.publisher().publish(TOPIC, payload).await?;
         }
         "kill gateway" => {
             stack.gateways[0].process.kill().await?;

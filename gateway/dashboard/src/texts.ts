@@ -370,6 +370,10 @@ export const texts = {
     action: {
       acknowledged: 'acknowledged',
       retired: 'retired',
+      configured: 'changed name or place of',
+      signed_in: 'signed in',
+      signed_out: 'signed out',
+      sign_out_unconfirmed: 'signed out, not confirmed by the identity provider',
       refused: 'was refused',
       revoked: 'revoked',
       revocation_lifted: 'lifted a revocation',
@@ -434,6 +438,7 @@ export const texts = {
     ofDevice: 'Messages of this detector that could not be used',
     why: 'Why? See the messages that could not be used',
     none: 'No message matches, or every one could be used.',
+    noneSoFar: 'None matches so far.',
     noneOf: (serial: string) => `No message that could not be used names ${serial}.`,
     notAllowed: 'You may not see them: such a message may be of any detector, and you may not see all of them.',
     topic: 'Topic',

@@ -99,6 +99,9 @@ const operatorToken = await token({ ...everything, sub: 'operator', name: 'Asha 
 const readerToken = await token({ ...everything, sub: 'reader', name: 'Ravi Reader', verbs: ['read'] });
 const limitedToken = await token({ devices: ['OTSM-0001'], sub: 'limited', name: 'Lena Limited', verbs: ['read', 'ack'] });
 
+/** A note that would be markup, if it were more than text. */
+const NOTE = 'The crew is on its way. <b>Valve</b> 3 is closed.';
+
 const operator = await person(null);
 const reader = await person(readerToken);
 
@@ -255,15 +258,24 @@ await step('single keys can be turned off, a selection is told, and it stays whe
   await toggle();
 });
 
-await step('a selection is acknowledged at once', async () => {
+await step('a selection is acknowledged at once, with one note', async () => {
   await reading('OTSM-0004', 1200);
   await seen(row(operator, 'OTSM-0004'));
   await operator.mouse.move(5, 5);
   await row(operator, 'OTSM-0003').getByRole('checkbox').check();
   await row(operator, 'OTSM-0004').getByRole('checkbox').check();
   await operator.getByTestId('acknowledge-selected').click();
+  await operator.getByTestId('ack-words').fill(NOTE);
+  await seen(operator.getByTestId('note-left').getByText(`${NOTE.length} of 280`));
   await operator.getByTestId('ack-confirm').click();
-  for (const device of ['OTSM-0003', 'OTSM-0004']) await seen(row(reader, device).getByText('Acknowledged by Asha Operator'));
+  for (const device of ['OTSM-0003', 'OTSM-0004']) {
+    await seen(row(reader, device).getByText('Acknowledged by Asha Operator'));
+    await seen(row(reader, device).getByText(NOTE));
+  }
+  await open(reader, '/ui/devices/OTSM-0004');
+  await seen(reader.locator('.cards').getByText(NOTE));
+  await seen(reader.locator('.changes').getByText(NOTE));
+  await open(reader, '/ui/alarms');
 });
 
 await step('what a token does not allow is absent', async () => {
@@ -279,6 +291,7 @@ await step('what a token does not allow is absent', async () => {
   await seen(limited.getByText('Data path'));
   expect((await limited.getByText('Audit trail').count()) === 0, 'no audit trail');
   expect((await limited.getByText('Replicas').count()) === 0, 'no replicas');
+  expect((await limited.getByTestId('dead-letters').count()) === 0, 'no messages of whatever detector');
   await open(operator, '/ui/operation');
   await seen(operator.getByText('Audit trail'));
   await seen(operator.getByRole('cell', { name: 'Asha Operator' }).first());
@@ -310,6 +323,7 @@ await step('the history has what is filtered, and so has its file', async () => 
   let text = '';
   for await (const part of stream) text += part;
   expect(text.includes('OTSM-0004') && !text.includes('OTSM-0003'), `only critical alarms: ${text}`);
+  expect(text.includes(NOTE), `with the note: ${text}`);
 });
 
 await step('many detectors: only the rows that are seen are drawn', async () => {
@@ -499,14 +513,39 @@ await step('the name and the zone of a detector are changed, and nobody overwrit
   expect((await reader.getByTestId('edit').count()) === 0, 'whoever may only see changes nothing');
 });
 
+await step('why a detector sends nothing readable is found from its alarm', async () => {
+  await reading('OTSM-0012', 10);
+  // Cut off in the middle, with what would be markup if it were more than text; and bytes that are no text.
+  await ask({ do: 'message', text: '{"OTSM-2 Serial Number": "OTSM-0012", "Device Alise Name": "<img src=x alt=forged>", "Parameters": {"Offset": 1' });
+  await ask({ do: 'message', bytes: [0xc3, 0x28, 0x9f, 0x92, 0x96, 0x00, 0xff] });
+  await open(operator, '/ui/alarms');
+  await row(operator, 'OTSM-0012').getByRole('link').click();
+  await operator.getByTestId('why').click();
+  const letters = operator.getByTestId('dead-letter');
+  await seen(letters.getByText('The message is cut off or damaged'));
+  await seen(letters.getByText('not_json', { exact: true }));
+  await seen(letters.getByText('What to do:'));
+  expect((await letters.count()) === 1, 'only those that name it');
+  await seen(letters.locator('pre').getByText('<img src=x alt=forged>'));
+  expect((await operator.getByAltText('forged').count()) === 0, 'a payload is text');
+  await open(operator, '/ui/operation?reason=not_utf8');
+  await seen(letters.getByText('The message is not text'));
+  await letters.getByText('Show all of it').click();
+  await seen(letters.locator('pre').getByText('000000  c3 28 9f'));
+});
+
 await step('on the map the worst of a place shows, and what has no place is beside it', async () => {
-  await reading('OTSM-0301', 10, { root: { lat: '18.520400', long: '73.856700' } });
-  await reading('OTSM-0302', 1500, { root: { lat: '18.520401', long: '73.856701' } });
-  await reading('OTSM-0303', 10, { root: { lat: '18.530400', long: '73.866700' } });
+  await reading('OTSM-0301', 10, { root: { lat: '19.012000', long: '72.830000' } });
+  await reading('OTSM-0302', 1500, { root: { lat: '19.012001', long: '72.830001' } });
+  await reading('OTSM-0303', 10, { root: { lat: '19.011000', long: '72.838000' } });
   await reading('OTSM-0304', 1600);
   await open(operator, '/ui/map');
   const marker = operator.locator('[data-test="marker"][data-device="OTSM-0302"]');
   await seen(marker.getByText('1500'));
+  // The plan was fetched with the token, and the policy of the page lets it be shown.
+  const plan = operator.getByAltText('Plant');
+  await seen(plan);
+  expect(await plan.evaluate((image) => image.decode().then(() => image.naturalWidth > 0)), 'the plan is drawn');
   await seen(operator.locator('[data-test="marker"][data-device="OTSM-0303"]'));
   expect((await operator.locator('[data-test="marker"][data-device="OTSM-0301"]').count()) === 0, 'two at one place are one marker');
   // The first one with the keyboard is the worst.
@@ -523,6 +562,27 @@ await step('on the map the worst of a place shows, and what has no place is besi
   await operator.keyboard.press('Enter');
   await operator.getByTestId('device-card').getByRole('link', { name: 'Open the detector' }).click();
   await shows(operator, 1500);
+});
+
+await step('a detector is placed on the map', async () => {
+  await open(operator, '/ui/devices/OTSM-0010');
+  await operator.getByTestId('edit').click();
+  await operator.getByTestId('place-on-map').click();
+  await seen(operator.getByTestId('placing').getByText('Boiler'));
+  await seen(operator.getByTestId('marker').first());
+  const { x, y, width, height } = await operator.getByTestId('map').boundingBox();
+  await operator.mouse.click(x + width / 2, y + height * 0.7);
+  await seen(operator.getByTestId('profile').getByText('Name and place of OTSM-0010'));
+  await operator.waitForFunction(() => document.querySelector('dialog[open] .half input')?.value.startsWith('19.0'));
+  await operator.getByTestId('profile-save').click();
+  await gone(operator.getByTestId('profile'));
+  await seen(operator.locator('[data-test="marker"][data-device="OTSM-0010"]'));
+  await gone(operator.getByTestId('placing'));
+  // On the grid, without the plan, it is there too.
+  await operator.getByTestId('plans').selectOption('grid');
+  await operator.waitForURL('**plan=grid**');
+  await gone(operator.getByAltText('Plant'));
+  await seen(operator.locator('[data-test="marker"][data-device="OTSM-0010"]'));
 });
 
 await step('the report of a shift has what is open, what was, and what is silent', async () => {

@@ -6,16 +6,12 @@ type Events = Schemas['SocketEvents'];
 type Answers = Schemas['SocketAnswers'];
 
 export type Reading = Schemas['Reading'];
-/** What somebody wrote who acknowledged. */
-interface Noted {
-  acknowledged_note?: string | null;
-}
-export type Alert = Schemas['Alert'] & Noted;
-export type AlarmLogRow = Schemas['AlarmLogRow'] & Noted;
+export type Alert = Schemas['Alert'];
+export type AlarmLogRow = Schemas['AlarmLogRow'];
 export type Severity = Alert['severity'];
 /** How an alarm changed. */
 export type Change = Schemas['AlarmChange'];
-export type ChangedAlert = Schemas['ChangedAlert'] & Noted;
+export type ChangedAlert = Schemas['ChangedAlert'];
 
 export type DeviceData = Events['device:data'];
 export type DeviceAlerts = Events['device:alerts'];
@@ -30,7 +26,7 @@ export type FleetChanged = Events['fleet:changed'];
 export type FleetFilter = Schemas['FleetFilter'];
 
 /** An open alarm of any device. `name` is what operators call the device; without it, it is known by what it calls itself. */
-export type OpenAlarm = Schemas['OpenAlarm'] & Noted;
+export type OpenAlarm = Schemas['OpenAlarm'];
 export type EndedAlarm = Schemas['EndedAlarm'];
 export type AlarmsSnapshot = Events['alarms:snapshot'];
 export type AlarmsChanged = Events['alarms:changed'];

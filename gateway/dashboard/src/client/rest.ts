@@ -11,8 +11,8 @@ export type Health = Schemas['Health'];
 export type Statistics = Schemas['Statistics'];
 export type Logs = Schemas['Logs'];
 
-/** What operators say of a device. An older server knows no place. */
-export type Profile = Schemas['Profile'] & { latitude?: number | null; longitude?: number | null };
+/** What operators say of a device. */
+export type Profile = Schemas['Profile'];
 
 /** The changes of it: what is absent stays, and `null` removes. */
 export type ProfileChanges = Partial<Pick<Profile, 'name' | 'zone' | 'site' | 'latitude' | 'longitude'>>;
@@ -24,41 +24,12 @@ export interface TaggedProfile {
 }
 
 /** A picture of a part of the site, and where on the earth its edges are. */
-export interface SitePlan {
-  id: string;
-  name: string;
-  site: string | null;
-  south: number;
-  west: number;
-  north: number;
-  east: number;
-  /** Of its image, on this server. */
-  url: string;
-}
+export type SitePlan = Schemas['SitePlan'];
 
 /** A message that could not be processed. Its texts are those of whoever sent it. */
-export interface DeadLetter {
-  id: string;
-  at: string;
-  reason: string;
-  /** The error in words. */
-  detail: string;
-  topic: string;
-  /** Bytes that were received; only the first of them may be kept. */
-  size: number;
-  payload?: string;
-  /** Of a payload that is no text. */
-  payload_base64?: string;
-  /** The payload is longer than what is kept of it. */
-  cut: boolean;
-}
-
-/** A page of them, newest first. `next` leads to older ones. */
-export interface DeadLetters {
-  count: number;
-  entries: DeadLetter[];
-  next?: string;
-}
+export type DeadLetter = Schemas['DeadLetter'];
+/** A page of them, newest first. `next` leads to older ones, also if a page has none that match. */
+export type DeadLetters = Schemas['DeadLetters'];
 
 /** One sample of the history. */
 export interface Sample {
@@ -193,7 +164,7 @@ export class Rest {
     return { profile: content, tag: headers.get('etag') ?? '' };
   }
 
-  sitePlans(): Promise<{ count: number; plans: SitePlan[] }> {
+  sitePlans(): Promise<Schemas['SitePlans']> {
     return this.get('/api/site-plans');
   }
 
