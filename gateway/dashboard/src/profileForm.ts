@@ -1,5 +1,5 @@
 // What operators say of a detector, as a form has it: texts. Pure.
-import type { Profile, ProfileChanges } from './client';
+import type { Profile, ProfileChanges, RestError } from './client';
 import { texts } from './texts';
 
 export const FIELDS = ['name', 'zone', 'site', 'latitude', 'longitude'] as const;
@@ -32,6 +32,14 @@ export function problemOf(form: ProfileForm): string {
 function isDegrees(text: string, most: number): boolean {
   const trimmed = text.trim();
   return trimmed === '' || (/^[+-]?\d{1,3}(\.\d+)?$/.test(trimmed) && Math.abs(Number(trimmed)) <= most);
+}
+
+/** Why the server did not do it, and where it can be done. */
+export function failureOf({ status, code, message }: Pick<RestError, 'status' | 'code' | 'message'>, deviceId: string): string {
+  if (code === 'operators_only') return texts.profile.operatorsOnly(deviceId);
+  if (status === 401 || status === 403) return texts.profile.forbidden(message);
+  if (status === 404) return texts.profile.unknown;
+  return texts.profile.failed(message);
 }
 
 /** What is sent to make `before` what the form says: what did not change is not sent, and an empty field removes. A place is sent whole. */

@@ -607,6 +607,10 @@ const SCREENS = [
   ['grid', '/ui/fleet?view=grid', (page) => page.getByTestId('fleet').getByText('OTSM-0004')],
   ['device', '/ui/devices/OTSM-0002', (page) => page.locator('.chart canvas')],
   ['map', '/ui/map', (page) => page.locator('[data-test="marker"][data-device="OTSM-0302"]')],
+  ['trend', '/ui/devices/OTSM-0002?range=90d', (page) => page.locator('.chart canvas'), (page) => page.getByTestId('trend').scrollIntoViewIfNeeded()],
+  ['letters', '/ui/operation?serial=OTSM-0012', (page) => page.getByTestId('dead-letter')],
+  ['note', '/ui/devices/OTSM-0304', (page) => page.getByTestId('acknowledge'), (page) => page.getByTestId('acknowledge').click()],
+  ['edit', '/ui/devices/OTSM-0010', (page) => page.getByTestId('edit'), edit],
   ['operation', '/ui/operation', (page) => page.getByText('Data path')],
 ];
 const LOOKS = {
@@ -616,12 +620,18 @@ const LOOKS = {
 };
 for (let value = 0; value < 40; value += 1) await reading('OTSM-0002', 500 + 20 * (value % 7));
 
+async function edit(page) {
+  await page.getByTestId('edit').click();
+  await page.waitForFunction(() => document.querySelector('dialog[open] input')?.value === 'Boiler');
+}
+
 for (const [look, options] of Object.entries(LOOKS)) {
   await step(`the screens are accessible: ${look}`, async () => {
     const page = await person(operatorToken, { reducedMotion: 'reduce', ...options });
-    for (const [name, path, ready] of SCREENS) {
+    for (const [name, path, ready, act] of SCREENS) {
       await open(page, path);
       await seen(ready(page));
+      await act?.(page);
       const { violations } = await new AxeBuilder({ page }).analyze();
       const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join('; ')}`);
       expect(found.length === 0, `no violation on ${name}, but ${found.join('\n')}`);

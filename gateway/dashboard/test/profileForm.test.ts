@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import type { Profile } from '../src/client';
-import { changesOf, differences, formOf, merged, problemOf } from '../src/profileForm';
+import { changesOf, differences, failureOf, formOf, merged, problemOf } from '../src/profileForm';
 
 const profile = (more: Partial<Profile> = {}): Profile => ({ success: true, deviceId: 'OTSM-1', name: 'Boiler', zone: 'Hall 1', site: null, latitude: 18.5, longitude: 73.8, ...more });
 const form = formOf(profile());
@@ -29,6 +29,16 @@ describe('the form of a detector', () => {
     expect(problem('0', '180.1')).toContain('Longitude');
     expect(problem('18,5', '73.8')).toContain('Latitude');
     expect(problem('0x10', '1e1')).not.toBe('');
+  });
+
+  it('says where it can be changed if it is not here, and why it cannot', () => {
+    const failure = (status: number, code: string) => failureOf({ status, code, message: 'The message of the server.' }, 'OTSM-1');
+    expect(failure(403, 'operators_only')).toContain('--ops-port');
+    expect(failure(403, 'operators_only')).toContain('/api/devices/OTSM-1/profile');
+    expect(failure(403, 'forbidden')).toContain('You may not change this detector: The message of the server.');
+    expect(failure(404, 'unknown_device')).toContain('does not exist');
+    expect(failure(503, 'unavailable')).toContain('The message of the server.');
+    expect(failure(0, 'no_answer')).toContain('The message of the server.');
   });
 
   it('keeps what was typed when somebody else changed the rest', () => {
