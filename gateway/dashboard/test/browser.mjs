@@ -635,7 +635,10 @@ for (const [look, options] of Object.entries(LOOKS)) {
       const { violations } = await new AxeBuilder({ page }).analyze();
       const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join('; ')}`);
       expect(found.length === 0, `no violation on ${name}, but ${found.join('\n')}`);
-      const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      const overflow = await page.evaluate(() => {
+        const dialog = document.querySelector('dialog[open]');
+        return Math.max(document.documentElement.scrollWidth - innerWidth, dialog ? dialog.scrollWidth - dialog.clientWidth : 0);
+      });
       expect(overflow <= 0, `${name} is no wider than the window (${overflow})`);
       await picture(page, `${name}-${look}`);
     }
