@@ -38,11 +38,14 @@ const GAS: readonly Condition[] = ['a3', 'critical', 'a2', 'a1'];
 /** Whether it must be seen before anything else. */
 export const isAlarm = (condition: Condition): boolean => GAS.includes(condition);
 
+/** Gas first, whatever its level: a marker shows one of several, and must not show a fault instead. */
+const byUrgency = (a: Condition, b: Condition): number => Number(isAlarm(b)) - Number(isAlarm(a)) || urgencyOf(a) - urgencyOf(b);
+
 /** The detectors with the most urgent first, as it is with every group. */
 export function mapItems(rows: readonly FleetRow[], serverNow: number): { item: FleetItem; place: Place | null }[] {
   return rows
     .map((row) => ({ item: { row, condition: conditionOf(row, serverNow) }, place: placeOf(row) }))
-    .sort((a, b) => urgencyOf(a.item.condition) - urgencyOf(b.item.condition) || (a.item.row.deviceId < b.item.row.deviceId ? -1 : 1));
+    .sort((a, b) => byUrgency(a.item.condition, b.item.condition) || (a.item.row.deviceId < b.item.row.deviceId ? -1 : 1));
 }
 
 /**
@@ -66,6 +69,15 @@ export function groupsOf(sorted: readonly { item: FleetItem; place: Place }[], p
     byCell.set(cell, [...(byCell.get(cell) ?? []), { group, at }]);
   }
   return groups;
+}
+
+/** How many of them are in alarm: the marker has the reading of one. */
+export const alarmsIn = ({ items }: MarkerGroup): number => items.filter(({ condition }) => isAlarm(condition)).length;
+
+/** What is in alarm and in none of the groups that are seen: outside the view, without a place, or not drawn yet. */
+export function unseenAlarms(all: readonly { item: FleetItem }[], seen: readonly MarkerGroup[]): FleetItem[] {
+  const ids = new Set(seen.flatMap(({ items }) => items.map(({ row }) => row.deviceId)));
+  return all.map(({ item }) => item).filter(({ row, condition }) => isAlarm(condition) && !ids.has(row.deviceId));
 }
 
 /** A leader that is near is in the same cell or in one beside it. */

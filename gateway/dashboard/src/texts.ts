@@ -390,10 +390,12 @@ export const texts = {
     nothing: 'No detector has a place yet. Give one a place with Edit at the detector, or let it send its coordinates.',
     plansFailed: (message: string) => `The plans cannot be read: ${message}`,
     planFailed: (name: string, message: string) => `The plan ${name} cannot be shown: ${message}`,
-    elsewhere: (count: number) => `${many(count, 'detector in alarm is', 'detectors in alarm are')} outside of what the map shows:`,
+    elsewhere: (count: number) => `${many(count, 'detector in alarm is', 'detectors in alarm are')} outside the view or without a place:`,
     letters: { a3: 'A3', critical: 'C', a2: 'A2', fault: 'F', a1: 'A1', warning: '!', unknown: '?', normal: '' } satisfies Record<Condition, string>,
-    marker: (device: string, condition: string, reading: string, others: number) =>
-      `${device}: ${condition}, ${reading}${others > 0 ? `, and ${others} more at this place` : ''}`,
+    marker: (device: string, condition: string, reading: string, age: string) => `${device}: ${condition}, ${reading}, ${age}`,
+    more: (others: number, alarms: number) => `and ${others} more at this place${alarms > 0 ? `, ${alarms} of all in alarm` : ''}`,
+    /** How many of them are in alarm, if any is. */
+    badge: (all: number, alarms: number) => (alarms > 0 ? `${alarms}/${all}` : String(all)),
     zoomIn: 'Zoom in',
     zoomOut: 'Zoom out',
     list: 'Detectors',

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import type { FleetRow, SitePlan } from '../src/client';
-import { groupsOf, isOnPlan, mapItems, placeOf, type Place } from '../src/mapView';
+import { alarmsIn, groupsOf, isAlarm, isOnPlan, mapItems, placeOf, unseenAlarms, type Place } from '../src/mapView';
 import { seeded } from './random';
 
 const NOW = Date.parse('2026-11-26T10:00:00.000Z');
@@ -50,6 +50,19 @@ describe('detectors that are close to each other', () => {
     expect(groups[0]?.place).toEqual({ latitude: 18.501, longitude: 73.801 });
   });
 
+  it('show gas at the lowest level before a fault or silence, and how many are in alarm', () => {
+    const rows = [
+      row('a', 18.5, 73.8, { level: 'fault' }),
+      row('b', 18.5, 73.8, { level: 'A1' }),
+      row('c', 18.5, 73.8, { lastSeen: null }),
+      row('d', 18.5, 73.8, { level: 'A1' }),
+      row('e', 18.5, 73.8),
+    ];
+    const [group] = groupsOf(placedOf(rows), pixels, 40);
+    expect(group?.items.map(({ row: { deviceId } }) => deviceId)).toEqual(['b', 'd', 'a', 'c', 'e']);
+    expect(group && alarmsIn(group)).toBe(2);
+  });
+
   it('are apart again when the map comes closer', () => {
     const rows = [row('a', 18.5, 73.8), row('b', 18.501, 73.801)];
     expect(groupsOf(placedOf(rows), pixels, 40)).toHaveLength(1);
@@ -68,6 +81,7 @@ describe('detectors that are close to each other', () => {
     for (const { lead, items: inside } of groups) {
       const first = Math.min(...inside.map(({ row: { deviceId } }) => rank.get(deviceId) as number));
       expect(lead.row.deviceId).toBe(items[first]?.item.row.deviceId);
+      expect(isAlarm(lead.condition), 'an alarm in it leads it').toBe(inside.some(({ condition }) => isAlarm(condition)));
     }
     // No two markers are on top of each other.
     for (const [index, one] of groups.entries()) {
@@ -76,5 +90,25 @@ describe('detectors that are close to each other', () => {
         expect(Math.hypot(a.x - b.x, a.y - b.y)).toBeGreaterThanOrEqual(40);
       }
     }
+  });
+});
+
+describe('an alarm that nobody sees on the map', () => {
+  const rows = [
+    row('seen', 18.5, 73.8, { level: 'A2' }),
+    row('beside it', 18.5, 73.8, { level: 'A1' }),
+    row('outside', 19.5, 73.8, { level: 'A1' }),
+    row('nowhere', '', '', { location: '', level: 'A3' }),
+    row('faulty', 19.5, 74, { level: 'fault' }),
+  ];
+
+  it('is said beside it, with or without a place', () => {
+    const all = mapItems(rows, NOW);
+    const groups = groupsOf(placedOf(rows), pixels, 40);
+    const seen = groups.filter(({ place }) => place.latitude < 19);
+    const ids = unseenAlarms(all, seen).map(({ row: { deviceId } }) => deviceId);
+    expect(ids).toEqual(['nowhere', 'outside']);
+    // Nothing is drawn yet.
+    expect(unseenAlarms(all, [])).toHaveLength(4);
   });
 });
