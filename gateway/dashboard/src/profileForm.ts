@@ -16,8 +16,12 @@ export const formOf = (profile: Profile): ProfileForm => ({
   longitude: textOf(profile.longitude),
 });
 
-/** Which fields differ. */
-export const differences = (a: ProfileForm, b: ProfileForm): Field[] => FIELDS.filter((field) => a[field].trim() !== b[field].trim());
+/** Which fields differ. A place is one thing: if one coordinate differs, both do. */
+export function differences(a: ProfileForm, b: ProfileForm): Field[] {
+  const differs = (field: Field) => a[field].trim() !== b[field].trim();
+  const hasMoved = differs('latitude') || differs('longitude');
+  return FIELDS.filter((field) => (field === 'latitude' || field === 'longitude' ? hasMoved : differs(field)));
+}
 
 /** Why it cannot be sent; empty if it can. */
 export function problemOf(form: ProfileForm): string {
@@ -45,7 +49,6 @@ export function failureOf({ status, code, message }: Pick<RestError, 'status' | 
 /** What is sent to make `before` what the form says: what did not change is not sent, and an empty field removes. A place is sent whole. */
 export function changesOf(before: ProfileForm, form: ProfileForm): ProfileChanges {
   const changed = new Set(differences(before, form));
-  if (changed.has('latitude') || changed.has('longitude')) changed.add('latitude').add('longitude');
   const changes: ProfileChanges = {};
   for (const field of ['name', 'zone', 'site'] as const) if (changed.has(field)) changes[field] = form[field].trim() || null;
   for (const field of ['latitude', 'longitude'] as const) if (changed.has(field)) changes[field] = form[field].trim() === '' ? null : Number(form[field]);

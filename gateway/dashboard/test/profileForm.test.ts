@@ -41,6 +41,19 @@ describe('the form of a detector', () => {
     expect(failure(0, 'no_answer')).toContain('The message of the server.');
   });
 
+  it('never mixes the place that was typed with that of somebody else', () => {
+    const theirs = formOf(profile({ latitude: 19.1, longitude: 74.2 }));
+    const both = merged(form, { ...form, latitude: '18.6' }, theirs);
+    expect([both.latitude, both.longitude]).toEqual(['18.6', '73.8']);
+    expect(changesOf(theirs, both)).toEqual({ latitude: 18.6, longitude: 73.8 });
+    // Whoever typed no place has theirs, both of it.
+    const name = merged(form, { ...form, name: 'Oven' }, theirs);
+    expect([name.latitude, name.longitude]).toEqual(['19.1', '74.2']);
+    // Both of it is shown as theirs, and is taken together.
+    const moved = formOf(profile({ latitude: 19.1 }));
+    expect(differences(form, moved)).toEqual(['latitude', 'longitude']);
+  });
+
   it('keeps what was typed when somebody else changed the rest', () => {
     const theirs = formOf(profile({ name: 'Kettle', site: 'Pune' }));
     const mine = { ...form, zone: 'Hall 2' };

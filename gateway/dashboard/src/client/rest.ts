@@ -131,7 +131,7 @@ export class Rest {
   }
 
   async signOut(): Promise<void> {
-    await this.#send('POST', '/auth/logout');
+    await this.#request('POST', '/auth/logout', {});
   }
 
   health(): Promise<Health> {
@@ -171,7 +171,7 @@ export class Rest {
   /** Fetched, and not shown by its address: an address has no token. */
   async planImage({ id }: SitePlan): Promise<Blob> {
     const answer = await this.#request('GET', `/api/site-plans/${encodeURIComponent(id)}/image`, {});
-    return answer.blob();
+    return whole(answer.blob());
   }
 
   alarmLog(query: LogQuery): Promise<LogPage> {
@@ -205,12 +205,12 @@ export class Rest {
       if (pages === HISTORY_PAGES) return null;
       const oldest = samples[0]?.timestamp ?? '';
       const { samples: older } = await this.get<History>(path, { from, until: Date.parse(oldest), limit: HISTORY_PAGE });
-      // Those of the same millisecond come again.
-      const before = older.filter(({ timestamp }) => timestamp < oldest);
-      samples.unshift(...before);
       isFull = older.length === HISTORY_PAGE;
       // More in one millisecond than a page holds: what is older cannot be reached.
-      if (isFull && before.length === 0) return null;
+      if (isFull && older[0]?.timestamp === oldest) return null;
+      // The older page has every one of that millisecond, the newer one perhaps only some.
+      const newer = samples.filter(({ timestamp }) => timestamp > oldest);
+      samples.splice(0, samples.length, ...older, ...newer);
     }
     return samples;
   }
@@ -245,10 +245,10 @@ export class Rest {
 
   async #answer<T>(method: string, path: string, content: Content): Promise<{ content: T; headers: Headers }> {
     const answer = await this.#request(method, path, content);
-    return { content: (await answer.json().catch(() => null)) as T, headers: answer.headers };
+    return { content: await whole<T>(answer.json()), headers: answer.headers };
   }
 
-  /** Fails if the answer is none that was hoped for. */
+  /** Fails if the answer is none that was hoped for. Its body may still break off. */
   async #request(method: string, path: string, { body, headers: more }: Content): Promise<Response> {
     const { token, csrfToken } = this.#credentials();
     const headers: Record<string, string> = { accept: 'application/json', ...more };
@@ -268,5 +268,14 @@ export class Rest {
     const content: unknown = await answer.json().catch(() => null);
     const { error_code: code, error_message: message } = (content ?? {}) as Record<string, string>;
     throw new RestError(answer.status, code ?? '', message ?? `${answer.status} ${answer.statusText}`);
+  }
+}
+
+/** The body of an answer. One that breaks off, or comes too slowly, is as good as none. */
+async function whole<T>(body: Promise<T>): Promise<T> {
+  try {
+    return await body;
+  } catch {
+    throw new RestError(0, 'no_answer', 'The answer of the server broke off.');
   }
 }
