@@ -2,8 +2,10 @@
 import type { Bucket, Sample } from './client';
 
 export interface Trend {
-  /** Seconds since 1970, rising. */
+  /** Seconds since 1970, rising. Of a bucket it is the middle. */
   times: number[];
+  /** How many seconds each point stands for: 0 for a single reading. */
+  widths: number[];
   /** `null`: a gap. */
   values: (number | null)[];
   mins: (number | null)[];
@@ -13,7 +15,7 @@ export interface Trend {
   hasOtherUnits: boolean;
 }
 
-const empty = (): Trend => ({ times: [], values: [], mins: [], maxs: [], qualities: [], hasOtherUnits: false });
+const empty = (): Trend => ({ times: [], widths: [], values: [], mins: [], maxs: [], qualities: [], hasOtherUnits: false });
 export const EMPTY_TREND: Trend = empty();
 
 /** A pause longer than so many usual ones is a gap. */
@@ -55,21 +57,43 @@ export function trendOfSamples(samples: readonly Sample[], unit: string): Trend 
   return withGaps(points, own.length < samples.length);
 }
 
-/** Adds a reading that just arrived. Older ones than the newest are in the history at the next look. */
-export function withLive(trend: Trend, at: number, value: number | null, quality: string): Trend {
-  const last = trend.times.at(-1);
-  if (last !== undefined && at <= last) return trend;
+/** A reading that arrived. `at`: seconds since 1970. */
+export interface LiveReading {
+  at: number;
+  value: number | null;
+  quality: string;
+}
+
+/** The most points of a trend that goes on with what arrives. */
+export const LIVE_POINTS = 6000;
+
+/** Adds readings that arrived, oldest first, and drops what was before `from`. One that is not newer than the newest is in the history at the next look. */
+export function withLive(trend: Trend, readings: readonly LiveReading[], from: number): Trend {
+  const newest = trend.times.at(-1) ?? Number.NEGATIVE_INFINITY;
+  const fresh = readings.filter(({ at }) => at > newest && at >= from);
+  if (fresh.length === 0) return trend;
+  const begin = Math.max(
+    trend.times.findIndex((time, index) => time + (trend.widths[index] ?? 0) / 2 >= from),
+    trend.times.length + fresh.length - LIVE_POINTS,
+    newest < from ? trend.times.length : 0,
+  );
   const next: Trend = {
-    times: [...trend.times],
-    values: [...trend.values],
-    mins: [...trend.mins],
-    maxs: [...trend.maxs],
-    qualities: [...trend.qualities],
+    times: trend.times.slice(begin),
+    widths: trend.widths.slice(begin),
+    values: trend.values.slice(begin),
+    mins: trend.mins.slice(begin),
+    maxs: trend.maxs.slice(begin),
+    qualities: trend.qualities.slice(begin),
     hasOtherUnits: trend.hasOtherUnits,
   };
-  const usual = median(trend.times.slice(1).map((time, index) => time - (trend.times[index] as number))) ?? 0;
-  if (last !== undefined && at - last > limitOf(usual, 0)) pushGap(next, (last + at) / 2);
-  push(next, { from: at, until: at, value, min: value, max: value, quality });
+  const usual = median(next.times.slice(1).map((time, index) => time - (next.times[index] as number))) ?? 0;
+  let last = next.times.at(-1);
+  for (const { at, value, quality } of fresh) {
+    if (last !== undefined && at <= last) continue;
+    if (last !== undefined && at - last > limitOf(usual, 0)) pushGap(next, (last + at) / 2);
+    push(next, { from: at, until: at, value, min: value, max: value, quality });
+    last = at;
+  }
   return next;
 }
 
@@ -81,6 +105,7 @@ export function isolated(values: readonly (number | null | undefined)[]): number
 
 function push(trend: Trend, { from, until, value, min, max, quality }: Point): void {
   trend.times.push((from + until) / 2);
+  trend.widths.push(until - from);
   trend.values.push(value);
   trend.mins.push(min);
   trend.maxs.push(max);

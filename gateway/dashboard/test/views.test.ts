@@ -5,12 +5,13 @@ import { labelOf } from '../src/client/alarmStore';
 import { conditionOf, worstOf } from '../src/condition';
 import { csvOf } from '../src/csv';
 import { LastReadings, fleetView } from '../src/fleetView';
-import { ago, span, withUnit } from '../src/format';
+import { ago, shortTime, span, withUnit } from '../src/format';
 import { heldOrder } from '../src/heldOrder';
 import { bandsOf, levelsOf } from '../src/levels';
 import { NewAlarms } from '../src/stores/newAlarms';
 import { matches } from '../src/stores/session';
-import { isolated, trendOfBuckets, trendOfSamples, withLive } from '../src/trend';
+import { LIVE_POINTS, isolated, trendOfBuckets, trendOfSamples, withLive } from '../src/trend';
+import { trendReadout, trendSummary } from '../src/trendTexts';
 
 const NOW = Date.parse('2026-11-26T10:00:00.000Z');
 const iso = (ms: number) => new Date(ms).toISOString();
@@ -210,10 +211,57 @@ describe('the trend of a reading', () => {
 
   it('goes on with what arrives, once', () => {
     const trend = trendOfSamples([0, 5, 10].map((s) => sample(s, s)), 'ppm');
-    const next = withLive(trend, NOW / 1000 + 15, 7, 'good');
+    const live = (s: number, value: number) => ({ at: NOW / 1000 + s, value, quality: 'good' });
+    const next = withLive(trend, [live(15, 7)], 0);
     expect(next.values.at(-1)).toBe(7);
-    expect(withLive(next, NOW / 1000 + 15, 8, 'good')).toBe(next);
-    expect(withLive(next, NOW / 1000 + 500, 9, 'good').values.slice(-2)).toEqual([null, 9]);
+    expect(withLive(next, [live(15, 8)], 0)).toBe(next);
+    expect(withLive(next, [live(500, 9)], 0).values.slice(-2)).toEqual([null, 9]);
+    expect(withLive(trend, [live(10, 1), live(15, 7), live(15, 8), live(20, 9)], 0).values).toEqual([0, 5, 10, 7, 9]);
+  });
+
+  it('drops what is before its time, and never grows beyond a bound', () => {
+    const live = (s: number) => ({ at: NOW / 1000 + s, value: s, quality: 'good' });
+    const trend = trendOfSamples([0, 5, 10].map((s) => sample(s, s)), 'ppm');
+    expect(withLive(trend, [live(15)], NOW / 1000 + 5).values).toEqual([5, 10, 15]);
+    expect(withLive(trend, [live(20)], NOW / 1000 + 20).values).toEqual([20]);
+    let next = trend;
+    for (let s = 11; s < 8000; s += 1000) next = withLive(next, Array.from({ length: 1000 }, (_, index) => live(s + index)), 0);
+    expect(next.times).toHaveLength(LIVE_POINTS);
+    expect(next.values.at(-1)).toBe(8010);
+  });
+});
+
+describe('the words beside a trend', () => {
+  const at = (minute: number) => NOW + minute * 60_000;
+  const bucket = (minute: number, mean: number | null, more: Partial<Bucket> = {}): Bucket => ({
+    from: iso(at(minute)),
+    until: iso(at(minute + 10) - 1),
+    ...{ min: mean, max: mean, mean, count: 1, unit: 'ppm', alarm_status: 'NORMAL', data_quality: 'good' },
+    ...more,
+  });
+  const means = trendOfBuckets([bucket(0, 5, { min: 1, max: 900 }), bucket(10, 31.27, { min: 12, max: 612 })], 'ppm');
+  const readings = trendOfSamples([0, 1, 2].map((minute) => ({ timestamp: iso(at(minute)), sensor_reading: 10 + minute, data_quality: 'good', unit: 'ppm' })), 'ppm');
+
+  it('call no mean a reading', () => {
+    const summary = trendSummary(means, 'ppm', NOW, at(60));
+    expect(summary).toContain('Lowest 1 ppm, highest 900 ppm');
+    expect(summary).not.toContain('31.27');
+    const readout = trendReadout(means, 1, 'ppm');
+    expect(readout).toContain('mean 31.27 ppm');
+    expect(readout).toContain('lowest 12');
+    expect(readout).toContain('highest 612');
+    expect(readout).toContain(`${shortTime(at(10))} – ${shortTime(at(20))}`);
+  });
+
+  it('are exact of readings', () => {
+    expect(trendSummary(readings, 'ppm', NOW, at(60))).toContain('last 12 ppm');
+    expect(trendReadout(readings, 2, 'ppm')).toContain('12 ppm');
+    expect(trendReadout(readings, 2, 'ppm')).not.toContain('mean');
+  });
+
+  it('are only of the time that is shown', () => {
+    expect(trendSummary(readings, 'ppm', at(1), at(60))).toContain('Lowest 11 ppm');
+    expect(trendSummary(readings, 'ppm', at(30), at(60))).toBe('There is no history in this time.');
   });
 });
 
