@@ -57,6 +57,26 @@ export function dateTime(time: Time): string {
   return at === null ? texts.none : full.format(at);
 }
 
+const zoned = new Intl.DateTimeFormat(undefined, {
+  year: 'numeric',
+  month: '2-digit',
+  day: '2-digit',
+  hour: '2-digit',
+  minute: '2-digit',
+  second: '2-digit',
+  hourCycle: 'h23',
+  timeZoneName: 'shortOffset',
+});
+
+/** Date and time with how far it is from UTC: on paper it is the same everywhere, and in the night in which the clocks change. */
+export function zonedTime(time: Time): string {
+  const at = parsed(time);
+  return at === null ? texts.none : zoned.format(at);
+}
+
+/** Whether the clocks of this zone were not changed between the two. */
+export const isSameOffset = (a: number, b: number): boolean => new Date(a).getTimezoneOffset() === new Date(b).getTimezoneOffset();
+
 /** The time of day, and the date too if it is not today's. */
 export function shortTime(time: Time, now = Date.now()): string {
   const at = parsed(time);
