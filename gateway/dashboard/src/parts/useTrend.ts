@@ -75,6 +75,8 @@ export function useTrend({ deviceId, view, length, rest }: TrendSource): ShownTr
   let isReading = false;
   let isAskedAgain = false;
   let askedAt = 0;
+  /** The connection was lost, and what arrived meanwhile did not arrive here. */
+  let wasAway = false;
   let pause: ReturnType<typeof setTimeout> | undefined;
 
   const isLive = computed(() => shown.value !== null && goesOn(shown.value.wanted));
@@ -172,15 +174,19 @@ export function useTrend({ deviceId, view, length, rest }: TrendSource): ShownTr
   );
   // An alarm was raised, has ended, or is at another level.
   watch(
-    () => view().alarms.map(({ id, timestamp }) => `${id} ${timestamp}`).join(),
-    () => {
-      if (view().seen) readAgain();
+    [() => view().alarms.map(({ id, timestamp }) => `${id} ${timestamp}`).join(), () => view().seen] as const,
+    ([alarms], [before, seenBefore]) => {
+      // What was open when they arrived first was asked for with the history.
+      if (alarms !== before && seenBefore) readAgain();
     },
   );
   watch(
     () => link.value.phase,
-    (phase) => {
-      if (phase === 'live') readAgain();
+    (phase, before) => {
+      if (before === 'live') wasAway = true;
+      if (phase !== 'live' || !wasAway) return;
+      wasAway = false;
+      readAgain();
     },
   );
   const ticking = setInterval(() => {
