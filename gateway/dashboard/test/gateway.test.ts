@@ -278,6 +278,28 @@ describe('the connection', () => {
     expect(isCurrent(gateway.state)).toBe(true);
   });
 
+  it('shows rows that arrive together at once, and a whole list without delay', () => {
+    let shown = 0;
+    const { store, stop } = gateway.watchFleet({}, () => (shown += 1));
+    link.join();
+    const row = (deviceId: string, seq = 1) => ({ deviceId, epoch: 'e', seq });
+    link.fire('fleet:snapshot', { devices: [row('a'), row('b')], first: true, more: false, timestamp });
+    expect(shown).toBe(1);
+    link.fire('fleet:changed', { devices: [row('a', 2)], removed: [], timestamp });
+    link.fire('fleet:changed', { devices: [row('b', 2)], removed: [], timestamp });
+    expect([shown, store.get('b')?.seq]).toEqual([1, 2]);
+    vi.advanceTimersByTime(50);
+    expect(shown).toBe(2);
+    link.fire('fleet:changed', { devices: [row('a', 3)], removed: [], timestamp });
+    vi.advanceTimersByTime(50);
+    expect(shown).toBe(3);
+    // Nobody watches any more.
+    link.fire('fleet:changed', { devices: [row('a', 4)], removed: [], timestamp });
+    stop();
+    vi.advanceTimersByTime(50);
+    expect(shown).toBe(3);
+  });
+
   it('keeps what it knows while the link is away', () => {
     const fleet = gateway.watchFleet({}, () => {});
     link.join();

@@ -23,6 +23,9 @@ const SLEPT_MS = 5000;
 const RETRY_MS = 3000;
 const RETRY_JITTER_MS = 7000;
 
+/** Rows that arrive within this time are shown at once: a change of all rows comes in parts of a hundred. */
+const TOGETHER_MS = 50;
+
 /** Nobody has to sign in again for these. */
 const PASSING = /too many connections|try again later/;
 
@@ -82,6 +85,8 @@ export class Gateway {
   #isClosed = false;
   #ticking: ReturnType<typeof setInterval> | undefined;
   #retrying: ReturnType<typeof setTimeout> | undefined;
+  /** Rows have changed that are about to be shown. */
+  #showing: ReturnType<typeof setTimeout> | undefined;
 
   constructor({ link, elapsed, now, random }: GatewayOptions) {
     this.#link = link;
@@ -113,7 +118,9 @@ export class Gateway {
     this.#isClosed = true;
     clearInterval(this.#ticking);
     clearTimeout(this.#retrying);
+    clearTimeout(this.#showing);
     this.#ticking = undefined;
+    this.#showing = undefined;
     this.#link.disconnect();
   }
 
@@ -255,7 +262,7 @@ export class Gateway {
     link.on('fleet:changed', (body) => {
       this.clock.observe(body.timestamp);
       this.#fleet?.store.changed(body);
-      if (this.#fleet) notify(this.#fleet.watchers);
+      this.#showing ??= setTimeout(() => this.#showRows(), TOGETHER_MS);
     });
     link.on('alarms:snapshot', (body) => {
       this.clock.observe(body.timestamp);
@@ -275,6 +282,11 @@ export class Gateway {
       this.#expiryWatchers.forEach((watcher) => watcher(closesInMs));
     });
     link.on('server:drain', () => this.#update({ drains: true }));
+  }
+
+  #showRows(): void {
+    this.#showing = undefined;
+    if (this.#fleet) notify(this.#fleet.watchers);
   }
 
   #deviceEvent(event: DeviceEvent): void {
