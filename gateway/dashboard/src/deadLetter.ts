@@ -21,7 +21,9 @@ export function beginningOf(letter: Payload): string {
 }
 
 /** Whether there is more to see than its beginning. */
-export const isLonger = (letter: Payload): boolean => payloadOf(letter) !== beginningOf(letter);
+export const isLonger = (letter: Payload): boolean =>
+  // Of bytes by their number: a dump is long, and is made of what is asked for alone. Its beginning never looks like it.
+  isText(letter) ? (letter.payload ?? '') !== beginningOf(letter) : (letter.payload_base64 ?? '') !== '';
 
 /** Whether it names a serial: in what the server says of it, in its topic, or anywhere in its payload. `OTSM-1` is not in `OTSM-11`. */
 export function names(letter: DeadLetter, serial: string): boolean {
