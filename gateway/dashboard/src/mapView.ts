@@ -33,6 +33,12 @@ export function placeOf({ location, latitude, longitude }: Placed): Place | null
 export const isOnPlan = ({ south, west, north, east }: SitePlan, { latitude, longitude }: Place): boolean =>
   latitude >= south && latitude <= north && longitude >= west && longitude <= east;
 
+/** Two corners of it. */
+export const cornersOf = ({ south, west, north, east }: SitePlan): Place[] => [
+  { latitude: south, longitude: west },
+  { latitude: north, longitude: east },
+];
+
 const GAS: readonly Condition[] = ['a3', 'critical', 'a2', 'a1'];
 
 /** Whether it must be seen before anything else. */

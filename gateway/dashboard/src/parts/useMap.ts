@@ -36,8 +36,9 @@ export interface PlanMap {
   isNear: (place: Place) => boolean;
   /** Somebody chose what the map shows: it is not moved any more by itself. */
   isChosen: () => boolean;
-  showPlan: (plan: SitePlan, image: string) => void;
-  showGrid: (places: readonly Place[]) => void;
+  /** `isKept`: what the map shows stays. `failed`: the browser cannot show the image. */
+  showPlan: (plan: SitePlan, image: string, isKept: boolean, failed: () => void) => void;
+  showGrid: (places: readonly Place[], isKept: boolean) => void;
   /** Without a plan it comes close enough to tell detectors of a site apart. */
   goTo: (place: Place) => void;
   comeCloser: (place: Place) => void;
@@ -111,18 +112,20 @@ export function useMap(frame: Readonly<Ref<HTMLElement | null>>, clicked: (place
     isSeen: (place) => current().getBounds().contains(coordinates(place)),
     isChosen: () => isChosen,
     isNear: (place) => current().getBounds().pad(MARGIN).contains(coordinates(place)),
-    showPlan: (plan, image) => {
-      isChosen = false;
+    showPlan: (plan, image, isKept, failed) => {
       overlay?.remove();
-      overlay = imageOverlay(image, boundsOf(plan), { alt: plan.name, className: 'plan' }).addTo(current());
+      overlay = imageOverlay(image, boundsOf(plan), { alt: plan.name, className: 'plan' }).on('error', failed).addTo(current());
       grid.remove();
+      if (isKept) return;
+      isChosen = false;
       current().fitBounds(boundsOf(plan), { padding: [10, 10], animate: false });
     },
-    showGrid: (places) => {
-      isChosen = false;
+    showGrid: (places, isKept) => {
       overlay?.remove();
       overlay = undefined;
       grid.addTo(current());
+      if (isKept) return;
+      isChosen = false;
       if (places.length > 0) current().fitBounds(latLngBounds(places.map(coordinates)), { padding: [60, 60], maxZoom: CLOSE, animate: false });
     },
     goTo: (place) => {
