@@ -17,6 +17,7 @@ use shared::decimal::Decimal;
 use shared::keys::MAX_LOG;
 use shared::memory_need::StoredBounds;
 use shared::redis::{RedisConfig, ServiceRole};
+use shared::rollup::{Levels, LevelsError};
 use shared::secret::Secret;
 use shared::settings::{AlarmSettings, MessageTypes, SerialPatterns, ZeroLevel};
 use shared::store::{DeadLetter, Places};
@@ -174,6 +175,11 @@ pub struct Config {
     #[arg(long, env, value_name = "BYTES", value_parser = args::bytes)]
     pub history_bytes: Option<u64>,
 
+    /// Rollups of the history, from which charts of weeks and months are made. A comma-separated list of WIDTH:AGE: the width of the
+    /// buckets, and how long they are kept. A width divides a day, and each is a multiple of the one before it. `none`: no rollups
+    #[arg(long, env, value_name = "WIDTH:AGE", default_value = "1m:7d,15m:90d", value_parser = rollup_levels)]
+    pub rollups: Levels,
+
     /// How long the alarm log is kept
     #[arg(long, env, value_name = "TIME", default_value = "35d", value_parser = args::duration)]
     pub log_age: Duration,
@@ -231,11 +237,12 @@ pub struct Config {
 }
 
 /// Settings that do not concern the rules and the parser, beside those of the connections.
-const NOT_RULES: [&str; 15] = [
+const NOT_RULES: [&str; 16] = [
     "live_raw_message",
     "history_age",
     "history_max",
     "history_bytes",
+    "rollups",
     "log_age",
     "log_max",
     "dead_letters_max",
@@ -318,6 +325,8 @@ impl Config {
             live_raw_message: self.live_raw_message,
             history_max: self.history_max.into(),
             history_bytes: self.history_bytes,
+            rollups: self.rollups.len() as u64,
+            rollup_buckets: self.rollups.buckets(),
             log_max: self.log_max.into(),
             partitions: self.redis.partitions.into(),
             dead_letters: self.dead_letters_max.into(),
@@ -361,6 +370,21 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Says what it means if samples go before a block of the finest rollup can be made of them.
+    fn rollup_warning(&self) -> Option<String> {
+        let block_ms = self.rollups.finest()?.width.block_millis();
+        let needed = Duration::from_millis(block_ms.unsigned_abs() * 2);
+        (self.history_age < needed).then(|| {
+            let needed = needed.as_secs();
+            format!(
+                "--history-age is less than {needed}s, twice the time of a block of the first of --rollups: what is older may be missing in \
+                 the rollups"
+            )
+        })
+    }
+}
+
 impl ServiceConfig for Config {
     const PLACEHOLDERS: &'static [(&'static str, &'static str)] =
         &[("mqtt-broker", "mqtt://placeholder")];
@@ -394,6 +418,7 @@ impl ServiceConfig for Config {
         fixed
             .chain(lists::warnings(self))
             .chain(self.history_warning())
+            .chain(self.rollup_warning())
             .collect()
     }
 
@@ -466,6 +491,10 @@ fn at_least(minimum: i64) -> clap::builder::RangedI64ValueParser<u32> {
 
 fn log_rows() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=i64::try_from(MAX_LOG).unwrap_or(i64::MAX))
+}
+
+fn rollup_levels(text: &str) -> Result<Levels, LevelsError> {
+    text.parse()
 }
 
 fn returned_levels(text: &str) -> Result<[bool; 3], String> {

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use shared::clock::Time;
 use shared::metrics::Meters;
 use shared::store::{Places, Store};
 use tokio::sync::watch;
 
 use crate::heartbeat::LastHeartbeat;
 use crate::mqtt::status::BrokerStatus;
+use crate::rollups::RollupTotals;
 use crate::trimming::HistoryTotals;
 
 /// The parts of the service whose values are read.
@@ -20,6 +22,8 @@ pub(crate) struct Gauges {
     pub(crate) places: Places,
     /// What the history takes.
     pub(crate) history: Arc<HistoryTotals>,
+    /// What was made of it.
+    pub(crate) rollups: Arc<RollupTotals>,
 }
 
 impl Gauges {
@@ -90,6 +94,7 @@ impl Gauges {
         );
         register_memory(meters, &self.store);
         register_history(meters, &self.history, &self.store);
+        register_rollups(meters, &self.rollups, &self.history, &self.store);
         let store = self.store.clone();
         meters.observed_count(
             "ingest.redis.connections",
@@ -158,5 +163,47 @@ fn register_history(meters: &Meters, history: &Arc<HistoryTotals>, store: &Store
         "ingest.history.unstored",
         "Samples that were not stored because Redis was full.",
         move || store.unstored_samples(),
+    );
+}
+
+/// Registers the rollups of the history.
+fn register_rollups(
+    meters: &Meters,
+    rollups: &Arc<RollupTotals>,
+    history: &Arc<HistoryTotals>,
+    store: &Store,
+) {
+    let written = Arc::clone(rollups);
+    meters.observed_count(
+        "ingest.rollups.blocks",
+        "Blocks of rollups that this replica has written.",
+        move || written.blocks.load(Ordering::Relaxed),
+    );
+    let refused = Arc::clone(rollups);
+    meters.gauge(
+        "ingest.rollups.refused",
+        "Devices of which the last pass made no rollup, because a key of theirs cannot be used.",
+        move || refused.refused.load(Ordering::Relaxed),
+    );
+    let (behind, clock) = (Arc::clone(rollups), store.clock());
+    meters.gauge(
+        "ingest.rollups.behind.seconds",
+        "Seconds since the time up to which all rollups are made: up to one block of the finest level, and one pass. 0 before the first pass.",
+        move || match behind.until.load(Ordering::Relaxed) {
+            0 => 0,
+            until => clock.now().duration_since(Time::from_millis(until)).as_secs(),
+        },
+    );
+    let bytes = Arc::clone(history);
+    meters.gauge(
+        "ingest.rollups.bytes",
+        "Bytes of the rollups of all devices in Redis, as the last pass over them found. They count for `--history-bytes`.",
+        move || bytes.rollup_bytes.load(Ordering::Relaxed),
+    );
+    let dropped = Arc::clone(history);
+    meters.observed_count(
+        "ingest.rollups.dropped",
+        "Blocks of rollups dropped before their age, because they took half of `--history-bytes` or Redis was nearly full.",
+        move || dropped.dropped_blocks.load(Ordering::Relaxed),
     );
 }

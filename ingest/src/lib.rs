@@ -8,7 +8,8 @@
 //!
 //! Read in this order: [`config`] (the operator's settings), `mqtt` (the connection to the broker and the acknowledgements),
 //! [`payload`] (bytes to readings), `pipeline` (a run of messages of each device per round trip, for many devices at
-//! once), `timers` (silence and off-delays), `trimming` (the bounds of the history), `heartbeat` (reports in Redis that this replica listens). The alarm rules are in
+//! once), `timers` (silence and off-delays), `trimming` (the bounds of the history), `rollups` (its buckets),
+//! `heartbeat` (reports in Redis that this replica listens). The alarm rules are in
 //! the crate `shared`, because the gateway applies the same rules to acknowledgements. `replay` is all of it in memory, on a
 //! virtual clock.
 
@@ -22,12 +23,14 @@ mod heartbeat;
 mod log_lines;
 mod metrics;
 mod mqtt;
+mod pace;
 pub mod payload;
 mod pipeline;
 mod quiet;
 pub mod record;
 mod refused_dangers;
 pub mod replay;
+mod rollups;
 mod spans;
 mod timers;
 mod trimming;
@@ -63,6 +66,7 @@ use crate::log_lines::LogLines;
 use crate::metrics::Metrics;
 use crate::mqtt::shutdown::SessionAtExit;
 use crate::pipeline::{Pipeline, Recorder};
+use crate::rollups::{RollupTotals, Rollups};
 use crate::spans::Spans;
 use crate::timers::Timers;
 use crate::trimming::{HistoryTotals, Trimming};
@@ -162,9 +166,18 @@ fn start_tasks(
         store: store.clone(),
         bounds: apply_config.bounds,
         history_bytes: config.history_bytes,
+        levels: config.rollups.clone(),
         totals: Arc::clone(&history),
     };
     lifecycle.spawn("trimming", trimming.run(lifecycle.clone()));
+
+    let rollup_totals = Arc::new(RollupTotals::default());
+    let rollups = Rollups {
+        store: store.clone(),
+        levels: config.rollups.clone(),
+        totals: Arc::clone(&rollup_totals),
+    };
+    lifecycle.spawn("rollups", rollups.run(lifecycle.clone()));
 
     let timers = Timers {
         store: store.clone(),
@@ -198,6 +211,7 @@ fn start_tasks(
         heartbeat: heartbeats,
         places: config.places(),
         history,
+        rollups: rollup_totals,
     })
 }
 

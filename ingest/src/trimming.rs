@@ -1,4 +1,4 @@
-//! Keeps the history in Redis within its bounds: age, number of samples, and bytes of all histories together.
+//! Keeps the history in Redis within its bounds: age, number of samples, and bytes of all histories together, with their rollups.
 //!
 //! Commits trim only the histories that they add to. This task goes over all devices, also the silent ones, and works while Redis is
 //! full. Every replica may run it; what one has removed the others do not find.
@@ -9,7 +9,9 @@
 //! 2. the oldest samples of the longest histories, but none of the last hour;
 //! 3. every second sample of the histories that are still too long, as often as needed, down to 100 samples of a device;
 //! 4. if Redis is nearly full, whoever fills it: events beyond the last 8 of each device. A client that continues from an older position
-//!    gets a snapshot and all alarm changes instead.
+//!    gets a snapshot and all alarm changes instead;
+//! 5. the oldest blocks of all rollups, if all that was not enough. Beyond half of `--history-bytes` rollups lose them in any case, so that
+//!    there is room for the samples of which the next blocks are made.
 //!
 //! Alarms, alarm changes and the alarm log are never dropped. Pace: one chunk of devices at a time, and pauses of nine times as long as
 //! Redis took.
@@ -25,19 +27,17 @@ use shared::error_chain::error_chain;
 use shared::keys;
 use shared::lifecycle::Lifecycle;
 use shared::memory_need::history_limit;
+use shared::rollup::Levels;
 use shared::store::{Bounds, HistoryBounds, HistoryUse, NODE, Store, StoreError};
 use tokio::time::sleep;
 
 use self::budget::{Found, Plan, WHOLE};
+use crate::pace::{CHUNK, rest_after};
 
-/// Devices in one round trip.
-const CHUNK: usize = 50;
 /// Pause between two passes, while nothing must be dropped early.
 const INTERVAL: Duration = Duration::from_secs(30);
 /// Pause while something must be dropped early, and how soon a full Redis begins a pass.
 const SHORT_INTERVAL: Duration = Duration::from_secs(1);
-/// The shortest pause after a chunk.
-const MIN_PAUSE: Duration = Duration::from_millis(2);
 
 /// What all histories take, as the last pass found it.
 #[derive(Debug, Default)]
@@ -47,6 +47,10 @@ pub(crate) struct HistoryTotals {
     pub(crate) limit: AtomicU64,
     /// Samples that were dropped before their time so far.
     pub(crate) dropped: AtomicU64,
+    /// Bytes of the rollups, which are not among the others.
+    pub(crate) rollup_bytes: AtomicU64,
+    /// Blocks of rollups that were dropped before their time so far.
+    pub(crate) dropped_blocks: AtomicU64,
 }
 
 /// The task that trims.
@@ -55,6 +59,8 @@ pub(crate) struct Trimming {
     pub(crate) bounds: Bounds,
     /// `--history-bytes`.
     pub(crate) history_bytes: Option<u64>,
+    /// The rollups that are made.
+    pub(crate) levels: Levels,
     pub(crate) totals: Arc<HistoryTotals>,
 }
 
@@ -113,6 +119,7 @@ impl Trimming {
             for (history, dropped) in uses.into_iter().zip(dropped) {
                 found.add(history, dropped);
             }
+            found.rollup_bytes += self.measure_rollups(chunk, plan).await?;
         }
         let memory = self.store.measure_memory().await?;
         let limit = history_limit(self.history_bytes, memory.max);
@@ -122,7 +129,10 @@ impl Trimming {
             .store(found.samples.iter().sum(), Ordering::Relaxed);
         totals.bytes.store(found.bytes, Ordering::Relaxed);
         totals.limit.store(limit, Ordering::Relaxed);
-        Ok(budget::plan(&found, limit, memory))
+        totals
+            .rollup_bytes
+            .store(found.rollup_bytes, Ordering::Relaxed);
+        Ok(budget::plan(&found, limit, memory, plan))
     }
 
     async fn trim(&self, chunk: &[DeviceId]) -> Result<Vec<HistoryUse>, StoreError> {
@@ -132,6 +142,28 @@ impl Trimming {
             max: self.bounds.history_max,
         };
         self.store.trim_histories(chunk, bounds).await
+    }
+
+    /// Returns the bytes of the rollups of these devices, after the oldest blocks were removed if that is planned.
+    async fn measure_rollups(&self, chunk: &[DeviceId], plan: Plan) -> Result<u64, StoreError> {
+        if self.levels.is_empty() {
+            return Ok(0);
+        }
+        let began = Instant::now();
+        let mut uses = self.store.rollup_uses(chunk, &self.levels).await?;
+        if let Some(percent) = plan.rollup_percent {
+            let keep: Vec<u64> = uses
+                .iter()
+                .map(|found| found.blocks * percent / 100)
+                .collect();
+            let dropped = self.store.drop_blocks(chunk, &self.levels, &keep).await?;
+            self.totals
+                .dropped_blocks
+                .fetch_add(dropped, Ordering::Relaxed);
+            uses = self.store.rollup_uses(chunk, &self.levels).await?;
+        }
+        rest_after(began).await;
+        Ok(uses.iter().map(|found| found.bytes).sum())
     }
 
     /// Shortens the histories that have more samples than this. Returns how many samples each device has lost.
@@ -176,19 +208,20 @@ impl Trimming {
     }
 }
 
-/// Leaves Redis alone for nine times as long as it was busy for us.
-async fn rest_after(began: Instant) {
-    sleep((began.elapsed() * 9).max(MIN_PAUSE)).await;
-}
-
 fn log_change(before: Plan, now: Plan) {
     if before.max_samples.is_some() == now.max_samples.is_some()
         && before.trims_events == now.trims_events
+        && before.rollup_percent.is_some() == now.rollup_percent.is_some()
     {
         return;
     }
     let max_samples = now.max_samples;
-    if now.trims_events {
+    if now.rollup_percent.is_some() {
+        tracing::warn!(
+            max_samples,
+            "memory for history is short: the oldest blocks of the rollups are dropped early"
+        );
+    } else if now.trims_events {
         tracing::warn!(
             max_samples,
             "Redis is nearly full: history and events of each device are dropped early"

@@ -162,6 +162,8 @@ pub async fn retire(
 ) -> Result<Answered<Retired>, StoreError> {
     // A retirement ends alarms or a device: it is always sampled.
     let trace = telemetry::current_trace().map(TraceContext::sampled);
+    // An ingest may have been started with other ones since. Nothing may be left of the device.
+    store.rollup_widths().await?;
     let job = Job::Retire { device, by, trace };
     let decision = run_one(store, job).await?;
     Ok(Answered {

@@ -10,6 +10,7 @@ pub type Target = (&'static str, fn(&[u8]));
 /// The targets of this crate.
 pub const TARGETS: &[Target] = &[
     ("redis_push", crate::resp::fuzz::check),
+    ("rollup_block", crate::store::fuzz::rollup_block),
     ("stored_event", crate::store::fuzz::event),
     ("stored_state", crate::store::fuzz::state),
 ];

@@ -5,6 +5,7 @@
 //! braces in a key, so braces in a serial do not matter.
 
 use crate::device::DeviceId;
+use crate::rollup::Width;
 
 /// Number of the latest events of a device that can be read, for recovery by position.
 pub const MAX_EVENTS: usize = 64;
@@ -52,6 +53,10 @@ pub const INGEST_QUIET: &str = "st:{ingest}:quiet";
 /// Hash of ingest client id → time of its last report, which unknown devices it accepts, and how full it finds Redis, separated
 /// by spaces.
 pub const INGEST_LIMITS: &str = "st:{ingest}:limits";
+
+/// Hash of the width of a rollup in seconds → how long its buckets are kept, and the time of the last pass of an ingest that makes them, both
+/// in milliseconds, separated by a space. A width that is no longer made stays as long as its buckets do.
+pub const ROLLUP_LEVELS: &str = "st:{ingest}:rollups";
 
 /// Sorted set of device → time of its last reservation: the devices that have a place among `--max-devices`.
 pub const ADMITTED: &str = "st:{admitted}:devices";
@@ -178,6 +183,12 @@ impl PartitionKeys {
     #[must_use]
     pub fn history(&self, device: &DeviceId) -> String {
         self.device_key("history", device)
+    }
+
+    /// Stream of the blocks of one rollup of a device. The id of a block is `<end>-0`.
+    #[must_use]
+    pub fn rollup(&self, device: &DeviceId, width: Width) -> String {
+        format!("{}:rollup:{}:{device}", self.tag, width.seconds())
     }
 
     /// Stream: a copy of the history of a device, while it is thinned. `number` keeps apart the copies of several processes.

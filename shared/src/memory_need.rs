@@ -25,6 +25,8 @@ pub const CHANGE_BYTES: u64 = 3 * 1024;
 pub const LOG_BYTES: u64 = 1024;
 /// A sample of the history.
 pub const SAMPLE_BYTES: u64 = 40;
+/// A bucket of a rollup.
+pub const BUCKET_BYTES: u64 = 12;
 /// What a dead letter or a recorded payload takes beside its payload. Redis rounds up large ones.
 pub const LETTER_BYTES: u64 = 5 * 1024;
 
@@ -46,6 +48,10 @@ pub struct StoredBounds {
     pub history_max: u64,
     /// `--history-bytes`; `None` for its default.
     pub history_bytes: Option<u64>,
+    /// Levels of `--rollups`.
+    pub rollups: u64,
+    /// Buckets of these that a device may have.
+    pub rollup_buckets: u64,
     /// `--log-max`.
     pub log_max: u64,
     /// `--partitions`.
@@ -115,6 +121,13 @@ pub fn history_kept_anyway(devices: u64) -> u64 {
     devices.saturating_mul(2 * NODE_SAMPLES * SAMPLE_BYTES)
 }
 
+/// Returns the bytes that so many rollups of each device may take however little is allowed: two nodes of a stream each.
+fn rollups_kept_anyway(devices: u64, rollups: u64) -> u64 {
+    devices
+        .saturating_mul(rollups)
+        .saturating_mul(2 * NODE_BYTES)
+}
+
 /// Returns what Redis needs in the worst case, kind by kind. `maxmemory` is 0 if it is unknown or there is none.
 #[must_use]
 pub fn needs(bounds: &StoredBounds, maxmemory: u64) -> Vec<Need> {
@@ -125,12 +138,6 @@ pub fn needs(bounds: &StoredBounds, maxmemory: u64) -> Vec<Need> {
     };
     let product = Need::product;
     let devices = (bounds.devices, "devices");
-    let limit = history_limit(bounds.history_bytes, maxmemory);
-    let all_samples = bounds
-        .devices
-        .saturating_mul(bounds.history_max)
-        .saturating_mul(SAMPLE_BYTES);
-    let kept_anyway = history_kept_anyway(bounds.devices);
     vec![
         product(
             "state",
@@ -162,25 +169,7 @@ pub fn needs(bounds: &StoredBounds, maxmemory: u64) -> Vec<Need> {
             [devices, (MAX_CHANGES as u64, "changes")],
             CHANGE_BYTES,
         ),
-        Need {
-            what: "history",
-            arithmetic: match bounds.history_bytes {
-                Some(_) => format!(
-                    "--history-bytes {}, or 200 samples of each device if that is more",
-                    shown(limit)
-                ),
-                None if maxmemory == 0 => format!(
-                    "{} without a maxmemory of Redis, else half of that (--connect asks it), or 200 samples of each device \
-                     if that is more",
-                    shown(limit)
-                ),
-                None => format!(
-                    "{}, half of maxmemory, or 200 samples of each device if that is more",
-                    shown(limit)
-                ),
-            },
-            bytes: all_samples.min(limit.max(kept_anyway)),
-        },
+        history_need(bounds, maxmemory),
         product(
             "alarm log",
             "line",
@@ -212,6 +201,45 @@ pub fn needs(bounds: &StoredBounds, maxmemory: u64) -> Vec<Need> {
             REVOKED_BYTES,
         ),
     ]
+}
+
+/// Bytes of one node of a stream.
+const NODE_BYTES: u64 = 4 << 10;
+
+/// Returns what the samples and the rollups of all devices need.
+fn history_need(bounds: &StoredBounds, maxmemory: u64) -> Need {
+    let limit = history_limit(bounds.history_bytes, maxmemory);
+    let all_samples = bounds
+        .devices
+        .saturating_mul(bounds.history_max)
+        .saturating_mul(SAMPLE_BYTES);
+    let all_buckets = bounds
+        .devices
+        .saturating_mul(bounds.rollup_buckets)
+        .saturating_mul(BUCKET_BYTES);
+    let kept_anyway = history_kept_anyway(bounds.devices)
+        .saturating_add(rollups_kept_anyway(bounds.devices, bounds.rollups));
+    Need {
+        what: "history and rollups",
+        arithmetic: match bounds.history_bytes {
+            Some(_) => format!(
+                "--history-bytes {}, or 200 samples and two nodes of each rollup of each device if that is more",
+                shown(limit)
+            ),
+            None if maxmemory == 0 => format!(
+                "{} without a maxmemory of Redis, else half of that (--connect asks it), or 200 samples of each device \
+                 if that is more",
+                shown(limit)
+            ),
+            None => format!(
+                "{}, half of maxmemory, or 200 samples and two nodes of each rollup of each device if that is more",
+                shown(limit)
+            ),
+        },
+        bytes: all_samples
+            .saturating_add(all_buckets)
+            .min(limit.max(kept_anyway)),
+    }
 }
 
 /// Samples in one node of a stream. Every device keeps one node, and the one that is being filled.

@@ -4,19 +4,22 @@
 //! |---|---|
 //! | 1 | version, [`VERSION`]. No JSON begins with it, so a release that expects JSON skips the sample |
 //! | 1 | bit 0 in alarm, bits 1–2 quality, bit 3 late, bits 4–7 form of the reading's own time (`FORMS`) |
-//! | 1 | bits 0–3 decimal places of the value, `NO_VALUE` for none; bits 4–7 unit (`UNITS`) |
+//! | 1 | bits 0–3 decimal places of the value, `NO_VALUE` for none; bits 4–7 unit ([`packing`](crate::packing)) |
 //! | 4 | time of the decision: the low 32 bits of its milliseconds, little endian. The id of the stream entry has the rest |
 //! | 1–11 | the reading's own time: seconds or milliseconds after the time of the decision, or a text |
 //! | 1–12 | digits of the value |
 //! | 1– | the unit, if it has no code |
 //!
-//! A number is zigzag-encoded and has 7 bits a byte, the lowest first. A text has its length before it. What is absent takes no bytes.
+//! Numbers and texts are written as in [`packing`](crate::packing). What is absent takes no bytes.
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Time;
 use crate::decimal::Decimal;
 use crate::event;
+use crate::packing::{
+    put_number, put_text, put_unit, quality_code, quality_of, take_number, take_text, take_unit,
+};
 use crate::reading::Quality;
 
 /// First byte of the compact form.
@@ -24,14 +27,6 @@ pub const VERSION: u8 = 1;
 
 /// Decimal places of a sample without a value.
 const NO_VALUE: u8 = 15;
-
-/// Units by their code. The list may only grow at its end.
-const UNITS: [&str; 13] = [
-    "ppm", "%LEL", "%VOL", "ppb", "%", "mg/m3", "mg/m³", "% LEL", "% VOL", "%lel", "%vol", "PPM",
-    "",
-];
-/// Code of a unit that is written as a text.
-const UNIT_TEXT: u8 = 15;
 
 /// How a time is written: the separator of date and time, whether it has milliseconds, and its end. The code is the index plus
 /// [`FIRST_FORM`]. The list may only grow at its end.
@@ -112,18 +107,8 @@ impl Sample {
             put_number(&mut rest, digits);
             places
         });
-        let mut units = (0..).zip(UNITS);
-        let unit = units.find(|(_, known)| *known == self.unit);
-        let unit = unit.map_or(UNIT_TEXT, |(code, _)| code);
-        if unit == UNIT_TEXT {
-            put_text(&mut rest, &self.unit);
-        }
-        let quality = match self.quality {
-            Quality::Offline => 0,
-            Quality::Bad => 1,
-            Quality::Uncertain => 2,
-            Quality::Good => 3,
-        };
+        let unit = put_unit(&mut rest, &self.unit);
+        let quality = quality_code(self.quality);
         let flags = u8::from(self.in_alarm) | quality << 1 | u8::from(self.late) << 3 | form << 4;
         let mut bytes = vec![VERSION, flags, places | unit << 4];
         bytes.extend(low_bits(self.timestamp).to_le_bytes());
@@ -185,16 +170,8 @@ impl Sample {
             NO_VALUE => None,
             places => Some(Decimal::from_parts(take_number(&mut rest)?, places)?),
         };
-        let unit = match value_and_unit >> 4 {
-            UNIT_TEXT => take_text(&mut rest)?,
-            code => (*UNITS.get(usize::from(code))?).to_owned(),
-        };
-        let quality = match flags >> 1 & 3 {
-            0 => Quality::Offline,
-            1 => Quality::Bad,
-            2 => Quality::Uncertain,
-            _ => Quality::Good,
-        };
+        let unit = take_unit(&mut rest, value_and_unit >> 4)?;
+        let quality = quality_of(flags >> 1 & 3);
         rest.is_empty().then_some(Self {
             timestamp: Time::from_millis(timestamp),
             reading_timestamp,
@@ -233,44 +210,6 @@ fn write_time(time: Time, (separator, has_millis, end): (char, bool, &str)) -> O
     let (date, clock) = iso.split_once('T')?;
     let clock = clock.get(..if has_millis { 12 } else { 8 })?;
     Some(format!("{date}{separator}{clock}{end}"))
-}
-
-fn put_number(bytes: &mut Vec<u8>, number: i128) {
-    let mut left = ((number << 1) ^ (number >> 127)).cast_unsigned();
-    loop {
-        let [low, ..] = left.to_le_bytes();
-        left >>= 7;
-        if left == 0 {
-            bytes.push(low & 0x7f);
-            return;
-        }
-        bytes.push(low | 0x80);
-    }
-}
-
-fn take_number(bytes: &mut &[u8]) -> Option<i128> {
-    let mut zigzag = 0_u128;
-    for shift in (0..126).step_by(7) {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        zigzag |= u128::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some((zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed());
-        }
-    }
-    None
-}
-
-fn put_text(bytes: &mut Vec<u8>, text: &str) {
-    put_number(bytes, i128::try_from(text.len()).unwrap_or_default());
-    bytes.extend(text.as_bytes());
-}
-
-fn take_text(bytes: &mut &[u8]) -> Option<String> {
-    let length = usize::try_from(take_number(bytes)?).ok()?;
-    let (text, rest) = bytes.split_at_checked(length)?;
-    *bytes = rest;
-    Some(std::str::from_utf8(text).ok()?.to_owned())
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ mod raw_payloads;
 mod refusals;
 mod reply;
 mod revoked;
+mod rollups;
 mod shown_devices;
 mod snapshot;
 mod stored_events;
@@ -41,6 +42,7 @@ use self::in_doubt::InDoubt;
 use self::memory::{MemoryWatch, is_out_of_memory};
 use self::refusals::LastRefusal;
 use self::reply::wrong_answer;
+use self::rollups::KnownWidths;
 use crate::alarm::Change;
 use crate::clock::{Clock, SystemClock};
 use crate::decide::{CommittedState, StoredDevice};
@@ -59,7 +61,7 @@ pub use self::dead_letters::{DeadLetter, LetterPage, StoredLetter};
 pub use self::error::StoreError;
 pub use self::export::{LogReader, Since};
 pub use self::fleet::{AlarmCounts, DeviceCounts, FleetSample, WatchReport};
-pub use self::history::{HISTORY_PIECE, HistoryPiece, HistoryPlace};
+pub use self::history::{HISTORY_PIECE, HistoryPiece, HistoryPlace, StoredSample};
 pub use self::ingest_status::{IngestStatus, MAX_REPORT_AGE, PlacesLeft, Report};
 pub use self::memory::{Fullness, MemoryUse, REDIS_FULL, REDIS_RESERVE_LOW, REDIS_RESERVE_USED_UP};
 pub use self::new_listings::{NewListings, PartitionMark};
@@ -68,6 +70,10 @@ pub use self::profiles::{ProfileSet, StoredProfile};
 pub use self::raw_payloads::{RawPayload, RawPayloadReader};
 pub use self::reply::is_entry_id;
 pub use self::revoked::{Revoked, RevokedChange, RevokedUntil};
+pub use self::rollups::{
+    BLOCKS, HistoryBegin, RollupMarks, RollupPiece, RollupProgress, RollupSource, RollupUse,
+    RollupWork,
+};
 pub use self::shown_devices::{AlarmChanges, AlarmGlance, ChangedAlarm, DeviceList, Look, LookAt};
 pub use self::snapshot::{Snapshot, StoredChanges};
 pub use self::stored_events::StoredEvent;
@@ -83,6 +89,7 @@ pub struct Store {
     committed_states: Arc<CommittedStates>,
     in_doubt: Arc<InDoubt>,
     reasserted: Arc<AtomicU64>,
+    rollup_widths: Arc<KnownWidths>,
 }
 
 impl Store {
@@ -96,6 +103,7 @@ impl Store {
             committed_states: Arc::default(),
             in_doubt: Arc::default(),
             reasserted: Arc::default(),
+            rollup_widths: Arc::default(),
         }
     }
 

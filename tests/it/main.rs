@@ -54,6 +54,7 @@ mod faults;
 mod shutdown;
 
 mod rolling;
+mod rollups;
 
 mod upgrade;
 

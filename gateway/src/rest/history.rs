@@ -1,9 +1,11 @@
 //! Samples of one device, for charts and spreadsheets.
 
 mod buckets;
+mod chart;
 mod csv;
+mod sources;
+mod stretch;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,10 +19,8 @@ use serde_json::value::RawValue;
 use shared::alarm::Alarm;
 use shared::clock::Time;
 use shared::device::DeviceId;
-use shared::event::iso;
-use shared::sample::Sample;
+use shared::store::StoredSample;
 
-use super::alarm_log::spans::{self, Spans};
 use super::answers::Counted;
 use super::context::RestContext;
 use super::path::DevicePath;
@@ -28,7 +28,7 @@ use super::query::Query;
 use super::reply;
 use crate::client_address::ClientAddress;
 use crate::error::ApiError;
-use buckets::{Bucket, Buckets, Frame, MAX_POINTS};
+use buckets::MAX_POINTS;
 
 /// The time that is shown, unless the client says when it begins.
 const DEFAULT_TIME: Duration = Duration::from_hours(24);
@@ -40,25 +40,8 @@ struct History {
     samples: Vec<Box<RawValue>>,
 }
 
-/// The same, and what a chart needs.
-#[derive(Serialize)]
-struct Chart {
-    device_id: DeviceId,
-    count: usize,
-    samples: VecDeque<Sample>,
-    #[serde(serialize_with = "iso")]
-    from: Time,
-    #[serde(serialize_with = "iso")]
-    until: Time,
-    /// Length of a bucket.
-    bucket_ms: i64,
-    buckets: Vec<Bucket>,
-    #[serde(flatten)]
-    spans: Spans,
-}
-
 /// `GET /api/devices/{deviceId}/history`: the newest samples between `from` (or `since`) and `until`, oldest first, by server time. With
-/// `points`, also so many buckets of all samples, and when alarms stood.
+/// `points`, also so many buckets of all samples, also of those that only rollups tell, and when alarms stood.
 pub(crate) async fn samples(
     State(context): State<RestContext>,
     client: ClientAddress,
@@ -70,8 +53,7 @@ pub(crate) async fn samples(
     let limit = query.limit()?;
     if let Some(points) = query.number("points", 1..=MAX_POINTS)? {
         let bounds = complete(since, until, context.now());
-        let chart = chart(&context, client, device, bounds, points, limit);
-        return Ok(reply::ok(&chart.await?));
+        return chart::chart(&context, client, device, bounds, points, limit).await;
     }
     let reader = &context.reader;
     let history = reader.store.history(&device, since, until, limit);
@@ -109,7 +91,7 @@ pub(crate) async fn table(
     let mut counted = 0;
     read(&context, &device, bounds, |samples| {
         for sample in samples {
-            csv::push(&mut table, &sample);
+            csv::push(&mut table, &sample.sample);
         }
         let added = table.len() - counted;
         counted = table.len();
@@ -146,50 +128,6 @@ fn complete(since: Option<Time>, until: Option<Time>, now: Time) -> (Time, Time)
     (since.unwrap_or(until - DEFAULT_TIME), until)
 }
 
-async fn chart(
-    context: &RestContext,
-    client: ClientAddress,
-    device: DeviceId,
-    bounds: (Time, Time),
-    points: usize,
-    limit: usize,
-) -> Result<Chart, ApiError> {
-    let frame = Frame::new(bounds, points).ok_or_else(|| ApiError::Unreadable {
-        problem: "`from` is after `until`".to_owned(),
-    })?;
-    let _turn = context.large_reads.wait(client).await?;
-    let open = open_alarms(context, &device).await?;
-    let mut buckets = Buckets::new(frame);
-    let mut newest = VecDeque::new();
-    read(context, &device, bounds, |samples| {
-        for sample in samples {
-            buckets.add(&sample);
-            if newest.len() == limit {
-                newest.pop_front();
-            }
-            newest.push_back(sample);
-        }
-        Ok(())
-    })
-    .await?;
-    if newest.is_empty() && open.is_none() {
-        return Err(ApiError::UnknownDevice);
-    }
-    let open = open.unwrap_or_default();
-    let spans = spans::read(context, &device, bounds, &open);
-    let spans = spans.await.map_err(ApiError::unavailable)?;
-    Ok(Chart {
-        device_id: device,
-        count: newest.len(),
-        samples: newest,
-        from: bounds.0,
-        until: bounds.1,
-        bucket_ms: frame.width_ms(),
-        buckets: buckets.finish(),
-        spans,
-    })
-}
-
 /// Returns the open alarms of a device; `None` for an unknown one.
 async fn open_alarms(
     context: &RestContext,
@@ -205,7 +143,7 @@ async fn read(
     context: &RestContext,
     device: &DeviceId,
     bounds: (Time, Time),
-    mut take: impl FnMut(Vec<Sample>) -> Result<(), ApiError>,
+    mut take: impl FnMut(Vec<StoredSample>) -> Result<(), ApiError>,
 ) -> Result<(), ApiError> {
     let reader = &context.reader;
     let mut place = None;

@@ -17,6 +17,8 @@ pub(crate) struct Found {
     pub(crate) samples: Vec<u64>,
     /// Bytes of all histories.
     pub(crate) bytes: u64,
+    /// Bytes of all rollups.
+    pub(crate) rollup_bytes: u64,
 }
 
 impl Found {
@@ -35,23 +37,34 @@ pub(crate) struct Plan {
     pub(crate) max_samples: Option<u64>,
     /// Every device loses events beyond [`shared::keys::MIN_EVENTS`].
     pub(crate) trims_events: bool,
+    /// Every rollup loses its oldest blocks, but for so many percent of them; `None`: none does.
+    pub(crate) rollup_percent: Option<u64>,
 }
 
-/// Plans the next pass. Above 95 % of its limit the history is brought down to 90 %. It also gives up what all of Redis is above 90 % of
-/// `maxmemory`, once that is above 95 %. The devices with the longest histories give first, so that all have the same in the end.
-pub(crate) fn plan(found: &Found, limit: u64, memory: MemoryUse) -> Plan {
-    let is_over = found.bytes > percent(limit, 95);
+/// Plans the next pass. `before` is the plan of the last one. Above 95 % of its limit the history is brought down to 90 %. It also gives up
+/// what all of Redis is above 90 % of `maxmemory`, once that is above 95 %. The devices with the longest histories give first, so that all
+/// have the same in the end.
+///
+/// Rollups count as part of the history, up to half of the limit: beyond that they give themselves. They also do if Redis is still nearly
+/// full after a pass in which histories and events have given all they can.
+pub(crate) fn plan(found: &Found, limit: u64, memory: MemoryUse, before: Plan) -> Plan {
+    let limit_of_samples = limit - found.rollup_bytes.min(limit / 2);
+    let is_over = found.bytes > percent(limit_of_samples, 95);
     let is_nearly_full = memory.max > 0 && memory.used > percent(memory.max, 95);
-    if !is_over && !is_nearly_full {
-        return Plan::default();
-    }
     let excess = if is_nearly_full {
         memory.used.saturating_sub(percent(memory.max, 90))
     } else {
         0
     };
+    let mut plan = Plan {
+        rollup_percent: rollup_percent(found.rollup_bytes, limit / 2, 0),
+        ..Plan::default()
+    };
+    if !is_over && !is_nearly_full {
+        return plan;
+    }
     let goal = if is_over {
-        percent(limit, 90)
+        percent(limit_of_samples, 90)
     } else {
         found.bytes
     };
@@ -64,10 +77,21 @@ pub(crate) fn plan(found: &Found, limit: u64, memory: MemoryUse) -> Plan {
         .map(|length| *length.min(&MIN_SAMPLES))
         .sum();
     let can_give = (total - kept).saturating_mul(bytes_each);
-    Plan {
-        max_samples: Some(level(&found.samples, goal / bytes_each).max(MIN_SAMPLES)),
-        trims_events: excess > can_give,
+    plan.max_samples = Some(level(&found.samples, goal / bytes_each).max(MIN_SAMPLES));
+    plan.trims_events = excess > can_give;
+    if plan.trims_events && before.trims_events {
+        let excess = excess - can_give;
+        plan.rollup_percent = rollup_percent(found.rollup_bytes, limit / 2, excess);
     }
+    plan
+}
+
+/// Returns how many percent of the rollups may stay.
+fn rollup_percent(bytes: u64, limit: u64, excess: u64) -> Option<u64> {
+    let is_over = bytes > percent(limit, 95);
+    let goal = if is_over { percent(limit, 90) } else { bytes };
+    let goal = goal.min(bytes.saturating_sub(excess));
+    (goal < bytes).then(|| goal.saturating_mul(100) / bytes)
 }
 
 fn percent(number: u64, percent: u64) -> u64 {

@@ -7,6 +7,8 @@ fn bounds() -> StoredBounds {
         live_raw_message: false,
         history_max: 20_000,
         history_bytes: None,
+        rollups: 0,
+        rollup_buckets: 0,
         log_max: 20_000,
         partitions: 64,
         dead_letters: 1_000,
@@ -26,7 +28,7 @@ fn the_arithmetic_is_printed_line_by_line() {
             "memory of Redis: 32 MB for entries that wait for the alarm log = 1000 devices x 16 groups x 2048 B per group",
             "memory of Redis: 282 MB for events = 1000 devices x 96 events x 3072 B per event",
             "memory of Redis: 586 MB for alarm changes = 1000 devices x 200 changes x 3072 B per change",
-            "memory of Redis: 512 MB for history = 512 MB, half of maxmemory, or 200 samples of each device if that is more",
+            "memory of Redis: 512 MB for history and rollups = 512 MB, half of maxmemory, or 200 samples and two nodes of each rollup of each device if that is more",
             "memory of Redis: 1250 MB for alarm log = 64 partitions x 20000 lines x 1024 B per line",
             "memory of Redis: 21 MB for dead letters = 1000 letters x 1 stream x 21 KB per letter",
             "memory of Redis: 0 B for recorded payloads = 0 payloads x 1 stream x 6144 B per payload",
@@ -43,13 +45,30 @@ fn the_history_is_at_most_what_the_devices_may_have_and_never_nothing() {
         let needs = needs(&bounds, 0);
         needs
             .iter()
-            .find(|need| need.what == "history")
+            .find(|need| need.what == "history and rollups")
             .map(|need| need.bytes)
     };
     assert_eq!(
         history(bounds()),
         Some(1_000 * 20_000 * 40),
         "less than 1 GiB"
+    );
+    let with_rollups = StoredBounds {
+        rollups: 2,
+        rollup_buckets: 10_000,
+        ..bounds()
+    };
+    assert_eq!(
+        history(with_rollups),
+        Some(1_000 * (20_000 * 40 + 10_000 * BUCKET_BYTES))
+    );
+    let nothing_allowed = StoredBounds {
+        history_bytes: Some(0),
+        ..with_rollups
+    };
+    assert_eq!(
+        history(nothing_allowed),
+        Some(1_000 * (200 * 40 + 2 * 2 * 4_096))
     );
     let small = StoredBounds {
         history_bytes: Some(0),

@@ -8,6 +8,7 @@ use super::connect_error::ConnectError;
 use super::scripts::RIGHTS;
 use crate::device::DeviceId;
 use crate::keys::{self, PartitionKeys};
+use crate::rollup::Width;
 
 /// The service that uses a connection. The services need different rights, and may have users of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,12 @@ const ANY_DEVICE: &str = "any-device";
 
 /// Stands for every replica of the gateway in the names of keys.
 const ANY_REPLICA: &str = "any-replica";
+
+/// Stands for every width of a rollup in the names of keys.
+const ANY_WIDTH: Width = match Width::from_seconds(60) {
+    Some(width) => width,
+    None => unreachable!(),
+};
 
 type Command = Vec<String>;
 
@@ -58,6 +65,8 @@ fn general_commands(role: ServiceRole) -> Vec<Command> {
         command(&["ZSCORE", admitted, ""]),
         command(&["ZREM", admitted, ""]),
         command(&["HGET", listening, "topics"]),
+        // A retirement must know which rollups a device may have.
+        command(&["HGETALL", keys::ROLLUP_LEVELS]),
     ];
     commands.extend(match role {
         ServiceRole::Ingest => vec![
@@ -87,6 +96,8 @@ fn general_commands(role: ServiceRole) -> Vec<Command> {
             command(&["HSET", rules, "", ""]),
             command(&["HGETALL", rules]),
             command(&["HDEL", rules, ""]),
+            command(&["HSET", keys::ROLLUP_LEVELS, "", ""]),
+            command(&["HDEL", keys::ROLLUP_LEVELS, ""]),
             command(&["XADD", keys::DEAD_LETTERS, "*", "", ""]),
             command(&["XLEN", keys::DEAD_LETTERS]),
             command(&["XRANGE", keys::DEAD_LETTERS, "-", "+"]),
@@ -142,6 +153,7 @@ fn partition_commands(role: ServiceRole, keys: &PartitionKeys, device: &DeviceId
         keys.changes(device),
         keys.history(device),
     ];
+    let rollup = keys.rollup(device, ANY_WIDTH);
     let channel = keys.channel(device);
     let mut commands = vec![
         command(&["HMGET", &state, ""]),
@@ -160,7 +172,7 @@ fn partition_commands(role: ServiceRole, keys: &PartitionKeys, device: &DeviceId
         command(&["ZADD", &seen, "0", ""]),
         command(&["ZADD", &deadlines, "0", ""]),
         // `--forget-after` of ingest retires devices, too.
-        command(&["UNLINK", &state, &events, &changes, &history]),
+        command(&["UNLINK", &state, &events, &changes, &history, &rollup]),
         command(&["ZREM", &seen, ""]),
         command(&["ZREM", &listings, ""]),
         command(&["ZREM", &deadlines, ""]),
@@ -191,32 +203,21 @@ fn partition_commands(role: ServiceRole, keys: &PartitionKeys, device: &DeviceId
         &events,
         &changes,
         &history,
+        &rollup,
         &channel,
     ];
     for key in named {
         commands.push(command(&["EVALSHA", "", "1", key]));
         commands.push(command(&["TYPE", key]));
     }
+    commands.extend(history_commands(role, keys, device));
     commands.extend(match role {
-        ServiceRole::Ingest => {
-            let copy = keys.thinned(device, 0);
-            vec![
-                command(&["ZRANGEBYSCORE", &deadlines, "0", "0"]),
-                command(&["ZRANGEBYSCORE", &seen, "0", "0"]),
-                command(&["XTRIM", &events, "MAXLEN", "0"]),
-                command(&["XLEN", &history]),
-                command(&["XDEL", &history, "0"]),
-                command(&["MEMORY", "USAGE", &history]),
-                command(&["XRANGE", &history, "-", "+"]),
-                command(&["XADD", &copy, "*", "", ""]),
-                command(&["PEXPIRE", &copy, "1"]),
-                command(&["PERSIST", &copy]),
-                command(&["RENAME", &copy, &history]),
-                command(&["XLEN", &copy]),
-            ]
-        }
+        ServiceRole::Ingest => vec![
+            command(&["ZRANGEBYSCORE", &deadlines, "0", "0"]),
+            command(&["ZRANGEBYSCORE", &seen, "0", "0"]),
+            command(&["XTRIM", &events, "MAXLEN", "0"]),
+        ],
         ServiceRole::Gateway => vec![
-            command(&["XREVRANGE", &history, "+", "-"]),
             command(&["XRANGE", &log, "-", "+"]),
             command(&["XLEN", &log]),
             command(&["SSUBSCRIBE", &channel]),
@@ -224,6 +225,36 @@ fn partition_commands(role: ServiceRole, keys: &PartitionKeys, device: &DeviceId
             command(&["ZRANGE", &listings, "0", "0"]),
         ],
     });
+    commands
+}
+
+/// Returns the commands on the samples of a device and on what is made of them.
+fn history_commands(role: ServiceRole, keys: &PartitionKeys, device: &DeviceId) -> Vec<Command> {
+    let (history, rollup) = (keys.history(device), keys.rollup(device, ANY_WIDTH));
+    let copy = keys.thinned(device, 0);
+    let mut commands = vec![
+        command(&["XREVRANGE", &history, "+", "-"]),
+        command(&["XRANGE", &history, "-", "+"]),
+        command(&["XRANGE", &rollup, "-", "+"]),
+    ];
+    if role == ServiceRole::Ingest {
+        commands.extend([
+            command(&["XLEN", &history]),
+            command(&["XDEL", &history, "0"]),
+            command(&["MEMORY", "USAGE", &history]),
+            command(&["XADD", &copy, "*", "", ""]),
+            command(&["PEXPIRE", &copy, "1"]),
+            command(&["PERSIST", &copy]),
+            command(&["RENAME", &copy, &history]),
+            command(&["XLEN", &copy]),
+            command(&["XREVRANGE", &rollup, "+", "-"]),
+            command(&["XADD", &rollup, "*", "", ""]),
+            command(&["PEXPIRE", &rollup, "1"]),
+            command(&["XTRIM", &rollup, "MINID", "0"]),
+            command(&["XLEN", &rollup]),
+            command(&["MEMORY", "USAGE", &rollup]),
+        ]);
+    }
     commands
 }
 

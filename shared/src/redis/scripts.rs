@@ -16,6 +16,7 @@ pub(crate) struct Scripts {
     pub(crate) postpone: String,
     pub(crate) thin: String,
     pub(crate) thinned: String,
+    pub(crate) rollup: String,
     pub(crate) retire: String,
     pub(crate) epoch: String,
     pub(crate) heartbeat: String,
@@ -61,6 +62,7 @@ const LETTER_WHEN_FULL: &str = script!(" flags=allow-oom", "letter_when_full.lua
 const POSTPONE: &str = script!(" flags=allow-oom", "postpone.lua");
 const THIN: &str = script!(" flags=allow-oom", "thin.lua");
 const THINNED: &str = script!(" flags=allow-oom", "thinned.lua");
+const ROLLUP: &str = script!("", "rollup.lua");
 const RETIRE: &str = script!(" flags=allow-oom", state, "retire.lua");
 const EPOCH: &str = script!(" flags=allow-oom", "epoch.lua");
 const HEARTBEAT: &str = script!(" flags=allow-oom", "heartbeat.lua");
@@ -88,6 +90,7 @@ pub(crate) async fn load_scripts(
         (POSTPONE, &mut scripts.postpone),
         (THIN, &mut scripts.thin),
         (THINNED, &mut scripts.thinned),
+        (ROLLUP, &mut scripts.rollup),
         (RETIRE, &mut scripts.retire),
         (EPOCH, &mut scripts.epoch),
         (HEARTBEAT, &mut scripts.heartbeat),

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::packing::UNITS;
 
 const NOW: i64 = 1_795_703_997_308;
 

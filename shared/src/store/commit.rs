@@ -14,6 +14,7 @@ use crate::decide::{Outcome, StoredDevice};
 use crate::device::DeviceId;
 use crate::position::Epoch;
 use crate::redis::{Scripts, open_epoch};
+use crate::rollup::Width;
 
 pub(crate) use self::writes::concerns_alarms;
 pub use self::writes::{Bounds, Commit};
@@ -89,6 +90,12 @@ impl Store {
         commits: &[Commit<'_>],
         by_usual_script: bool,
     ) -> Result<Vec<Result<Committed, StoreError>>, StoreError> {
+        // Nothing may be left of a retired device.
+        let rollups = if commits.iter().any(|commit| commit.has(Outcome::Retired)) {
+            self.known_rollup_widths().await?
+        } else {
+            [].into()
+        };
         let pending = self.in_doubt.pending(commits, &self.committed_states);
         let forms = commits.iter().map(|commit| self.stored_forms(commit));
         let mut forms: Vec<StoredForms> = forms.collect();
@@ -98,7 +105,8 @@ impl Store {
                 if by_usual_script && commit.is_usual() {
                     self.call_usual_script(scripts, commit, forms, pipe);
                 } else {
-                    self.call_write_script(scripts, commit, forms, Memory::Free, pipe);
+                    let call = WriteCall::new(commit, forms, Memory::Free, &rollups);
+                    self.call_write_script(scripts, call, pipe);
                 }
             })
             .await?;
@@ -112,7 +120,7 @@ impl Store {
                 .as_ref()
                 .is_ok_and(|answer| is_word(answer, b"other"))
         });
-        let others = self.commit_others(commits, &forms, others, &mut answers);
+        let others = self.commit_others(commits, &forms, &rollups, others, &mut answers);
         let mut unanswered = others.await;
         let refused = indexes(&answers, |answer| {
             answer.as_ref().is_err_and(StoreError::is_out_of_memory)
@@ -120,7 +128,7 @@ impl Store {
         for &index in &refused {
             forms[index] = StoredForms::all_whole(commits[index].decisions);
         }
-        let again = self.commit_when_full(commits, &forms, &refused, &mut answers);
+        let again = self.commit_when_full(commits, &forms, &rollups, &refused, &mut answers);
         unanswered.extend(again.await);
         pending.answered_except(&unanswered);
         let answers = answers.into_iter().zip(commits).zip(forms);
@@ -185,6 +193,7 @@ impl Store {
         &self,
         commits: &[Commit<'_>],
         forms: &[StoredForms],
+        rollups: &[Width],
         others: Vec<usize>,
         answers: &mut [Answer],
     ) -> Vec<usize> {
@@ -193,7 +202,8 @@ impl Store {
         }
         let sent = self.run_each(others.len(), |scripts, index, pipe| {
             let (commit, forms) = (&commits[others[index]], &forms[others[index]]);
-            self.call_write_script(scripts, commit, forms, Memory::Free, pipe);
+            let call = WriteCall::new(commit, forms, Memory::Free, rollups);
+            self.call_write_script(scripts, call, pipe);
         });
         match sent.await {
             Ok(new_answers) => {
@@ -218,6 +228,7 @@ impl Store {
         &self,
         commits: &[Commit<'_>],
         forms: &[StoredForms],
+        rollups: &[Width],
         refused: &[usize],
         answers: &mut [Answer],
     ) -> Vec<usize> {
@@ -242,7 +253,8 @@ impl Store {
         }
         let sent = self.run_each(again.len(), |scripts, index, pipe| {
             let (index, memory) = again[index];
-            self.call_write_script(scripts, &commits[index], &forms[index], memory, pipe);
+            let call = WriteCall::new(&commits[index], &forms[index], memory, rollups);
+            self.call_write_script(scripts, call, pipe);
         });
         match sent.await {
             Ok(new_answers) => {
@@ -355,20 +367,19 @@ impl Store {
     }
 
     /// Calls `retire.lua` or `commit.lua`. The order of keys and arguments is that of the names at the top of each script.
-    fn call_write_script(
-        &self,
-        scripts: &Scripts,
-        commit: &Commit<'_>,
-        forms: &StoredForms,
-        memory: Memory,
-        pipe: &mut Pipeline,
-    ) {
+    fn call_write_script(&self, scripts: &Scripts, call: WriteCall<'_>, pipe: &mut Pipeline) {
+        let WriteCall {
+            commit,
+            forms,
+            memory,
+            rollups,
+        } = call;
         let is_retired = commit.has(Outcome::Retired);
         let device = &commit.stored.device;
         let keys = self.keys(device);
         pipe.cmd("EVALSHA");
         if is_retired {
-            pipe.arg(&scripts.retire).arg(10);
+            pipe.arg(&scripts.retire).arg(10 + rollups.len());
         } else {
             let script = match memory {
                 Memory::Free => &scripts.commit,
@@ -382,7 +393,11 @@ impl Store {
             .arg(keys.log())
             .arg(keys.history(device))
             .arg(keys.channel(device));
-        if !is_retired {
+        if is_retired {
+            for width in rollups {
+                pipe.arg(keys.rollup(device, *width));
+            }
+        } else {
             pipe.arg(keys.quarantine());
         }
 
@@ -396,6 +411,32 @@ impl Store {
         }
         for entry in commit.decisions.iter().flat_map(|decision| &decision.log) {
             pipe.arg(json(entry));
+        }
+    }
+}
+
+/// A call of a script that writes.
+#[derive(Clone, Copy)]
+struct WriteCall<'a> {
+    commit: &'a Commit<'a>,
+    forms: &'a StoredForms,
+    memory: Memory,
+    /// The rollups that a retired device may have.
+    rollups: &'a [Width],
+}
+
+impl<'a> WriteCall<'a> {
+    fn new(
+        commit: &'a Commit<'a>,
+        forms: &'a StoredForms,
+        memory: Memory,
+        rollups: &'a [Width],
+    ) -> Self {
+        Self {
+            commit,
+            forms,
+            memory,
+            rollups,
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::decide::{AcknowledgeRequest, Input, Message, StoredDevice, decide};
 use crate::event::{self, Event, PayloadKind};
 use crate::listening::Listening;
 use crate::reading::PayloadFacts;
+use crate::rollup::{Block, BlockBuilder, Width};
 use crate::sample::Sample;
 use crate::settings::AlarmSettings;
 use crate::state::{DeviceState, Freshness, freshness};
@@ -122,6 +123,34 @@ pub(crate) fn event(input: &[u8]) {
     }
     check_event(whole);
     check_event(other);
+}
+
+/// Input: the contents of a block of a rollup.
+pub(crate) fn rollup_block(input: &[u8]) {
+    let [fine, coarse] = [60, 900].map(|seconds| Width::from_seconds(seconds).expect("a width"));
+    let end = fine.block_start(NOW);
+    let Some(block) = Block::decode(input, end, fine) else {
+        return;
+    };
+    assert_eq!(
+        Block::decode(&block.encode(), end, fine).as_ref(),
+        Some(&block)
+    );
+    let counted = |block: &Block| {
+        let sums = block.buckets().flat_map(|(_, sums)| sums);
+        sums.map(|sum| sum.count + sum.unknown).sum::<u64>()
+    };
+    let mut builder = BlockBuilder::new(coarse);
+    assert!(builder.add_block(&block).is_none(), "it is in one block");
+    let merged = builder.finish();
+    assert_eq!(merged.as_ref().map_or(0, counted), counted(&block));
+    for sum in merged
+        .iter()
+        .flat_map(Block::buckets)
+        .flat_map(|(_, sums)| sums)
+    {
+        assert!(sum.min <= sum.mean() && sum.mean() <= sum.max, "{sum:?}");
+    }
 }
 
 /// An event is read as it was written, and its payloads stay JSON whatever is added to them.

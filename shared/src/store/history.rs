@@ -16,9 +16,18 @@ pub const HISTORY_PIECE: usize = 1_000;
 #[derive(Clone, Debug, Default)]
 pub struct HistoryPiece {
     /// Oldest first. A sample that cannot be read is left out, so that it does not hide the others.
-    pub samples: Vec<Sample>,
+    pub samples: Vec<StoredSample>,
     /// Where the next piece begins; `None` behind the last one.
     pub next: Option<HistoryPlace>,
+}
+
+/// A sample, and when Redis stored it: a few milliseconds behind its own time, and never before the sample that was stored before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredSample {
+    /// When Redis stored it.
+    pub at: Time,
+    /// The sample.
+    pub sample: Sample,
 }
 
 /// A place behind a sample. Samples that are removed meanwhile do not move it.
@@ -70,7 +79,12 @@ impl Store {
         let found = entries(answer).map_err(StoreError::Unavailable)?;
         let last = found.last().filter(|_| found.len() == HISTORY_PIECE);
         let next = last.map(|last| HistoryPlace(format!("({}", last.id)));
-        let samples = found.into_iter().filter_map(sample_of).collect();
+        let stored = |entry: Entry| {
+            let at = entry.written()?;
+            let sample = sample_of(entry)?;
+            Some(StoredSample { at, sample })
+        };
+        let samples = found.into_iter().filter_map(stored).collect();
         Ok(HistoryPiece { samples, next })
     }
 }
@@ -85,7 +99,7 @@ fn sample_as_json(mut entry: Entry) -> Option<Box<RawValue>> {
     RawValue::from_string(String::from_utf8(bytes).ok()?).ok()
 }
 
-fn sample_of(mut entry: Entry) -> Option<Sample> {
+pub(super) fn sample_of(mut entry: Entry) -> Option<Sample> {
     let stored = entry.written()?;
     let bytes = entry.fields.remove("s")?;
     if bytes.first() == Some(&sample::VERSION) {

@@ -23,6 +23,7 @@
 //! | retirement | goes on, also beyond the reserve, since it frees memory |
 //! | dead letter | stored within the reserve; from [`MIN_LETTERS`] on, or once half of the reserve is used, each replaces older ones of its size |
 //! | sample of the history | not stored, and counted |
+//! | block of a rollup | not stored: it is made later, of the samples that the history still has |
 //! | recorded raw payload | not stored: the recording has a gap, which is logged |
 //! | counts of the fleet, report of watchers | not stored: each gateway counts for itself, and analytics lacks this replica |
 //! | trimming, and everything that removes | goes on: Redis never refuses it |

@@ -1,10 +1,11 @@
 -- Retires a device: compares as commit.lua does, then writes the log, publishes, and deletes everything stored of the device.
 --
--- KEYS   those of state.lua, then as named in the next line
+-- KEYS   those of state.lua, then as named in the next line, then the rollups of the device
 local deadlines_key, listings_key, log_key, history_key, channel = unpack(KEYS, 6, 10)
 -- ARGV   as named in the next line; the log entries come after them
 local _, started_rev, started_epoch, seq, envelope, log_max = unpack(ARGV, 1, 6)
 local first_entry = 7
+local first_rollup = 11
 -- Answer: as commit.lua.
 
 local now = time_ms()
@@ -21,7 +22,7 @@ if math.max(last_seq(events_key), last_seq(changes_key)) >= tonumber(seq) then r
 need('XADD', log_key, '*', '', '')
 need('SPUBLISH', channel, '')
 need('HSET', partition_key, '', '')
-need('UNLINK', device_key, events_key, changes_key, history_key)
+need('UNLINK', device_key, events_key, changes_key, history_key, unpack(KEYS, first_rollup))
 for _, index in ipairs({seen_key, deadlines_key, listings_key}) do need('ZREM', index, '') end
 
 for index = first_entry, #ARGV do
@@ -30,7 +31,7 @@ end
 redis.call('SPUBLISH', channel, envelope)
 if tonumber(seq) > retired_seq() then redis.call('HSET', partition_key, 'retired', seq) end
 
-redis.call('UNLINK', device_key, events_key, changes_key, history_key)
+redis.call('UNLINK', device_key, events_key, changes_key, history_key, unpack(KEYS, first_rollup))
 redis.call('ZREM', seen_key, device_id)
 redis.call('ZREM', deadlines_key, device_id)
 redis.call('ZREM', listings_key, device_id)

@@ -13,6 +13,7 @@ mod places;
 mod reassert;
 mod refusal;
 mod retire;
+mod rollups;
 mod runs;
 mod shown_devices;
 mod stored_events;

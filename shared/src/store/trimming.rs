@@ -149,7 +149,10 @@ impl Store {
         Ok(self.numbers(answers)?.into_iter().sum())
     }
 
-    fn numbers(&self, answers: Vec<redis::RedisResult<Value>>) -> Result<Vec<u64>, StoreError> {
+    pub(super) fn numbers(
+        &self,
+        answers: Vec<redis::RedisResult<Value>>,
+    ) -> Result<Vec<u64>, StoreError> {
         answers
             .into_iter()
             .map(|answer| self.number(answer))

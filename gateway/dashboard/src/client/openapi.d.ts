@@ -929,7 +929,12 @@ export interface components {
              * @description Inclusive.
              */
             until?: string;
-            /** @description Length of a bucket. */
+            /**
+             * Format: date-time
+             * @description The oldest time of which anything is stored of this device, as samples or put together; now, if nothing is.
+             */
+            reaches_from?: string;
+            /** @description Length of a bucket. For a time of which only rollups are stored, no less than the width of these. */
             bucket_ms?: number;
             /** @description Oldest first. Where nothing was received there is none. */
             buckets?: components["schemas"]["HistoryBucket"][];

@@ -1,7 +1,6 @@
 //! Samples of a stretch of time, put together into as many points as a chart has. Pure.
 //!
-//! A bucket hides nothing: its lowest and highest value are those of all its samples, also late and doubtful ones, and its quality is
-//! the worst. A bucket without a sample does not exist, so a gap stays a gap.
+//! What a bucket is, and that it hides nothing: see `shared::rollup`. A bucket without a sample does not exist, so a gap stays a gap.
 
 use std::collections::BTreeMap;
 
@@ -10,37 +9,55 @@ use shared::clock::Time;
 use shared::decimal::Decimal;
 use shared::event::{iso, status_word};
 use shared::reading::Quality;
+use shared::rollup::{Sum, Sums, Width};
 use shared::sample::Sample;
+
+use super::stretch::Stretch;
 
 /// The most buckets of an answer.
 pub(super) const MAX_POINTS: usize = 2000;
-/// Units of one bucket that are told apart. A detector has one, and may be set to another one now and then. Values of any further unit are put
-/// together, without a unit.
-const MAX_UNITS: usize = 4;
-/// Decimal places of a sum: those of a value, at most.
-const PLACES: u8 = 12;
-/// Decimal places that a mean has beside those of its values.
-const MEAN_PLACES: u8 = 2;
 
 /// A stretch of time, divided into buckets of the same length.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Frame {
-    from: Time,
-    /// Inclusive.
-    until: Time,
+    stretch: Stretch,
     width_ms: i64,
+    /// The last millisecond that is shown.
+    shown_until: Time,
 }
 
 impl Frame {
-    /// `None` if it ends before it begins.
+    /// The time between these bounds (inclusive) in so many buckets. `None` if it ends before it begins.
     pub(super) fn new((from, until): (Time, Time), points: usize) -> Option<Self> {
-        let length = until.millis_since(from).checked_add(1)?;
-        let points = i64::try_from(points.clamp(1, MAX_POINTS)).ok()?;
-        (length > 0).then(|| Self {
-            from,
-            until,
-            // Rounded up: never more buckets than points.
-            width_ms: (length - 1) / points + 1,
+        let length = until.as_millis().checked_sub(from.as_millis())?;
+        let length = length.checked_add(1).filter(|length| *length > 0)?;
+        Some(Self {
+            stretch: Stretch {
+                start: from,
+                end: Time::from_millis(until.as_millis().checked_add(1)?),
+            },
+            width_ms: bucket_width(length, points, 1)?,
+            shown_until: until,
+        })
+    }
+
+    /// The same with buckets that begin and end with those of a rollup. The first may begin before the time, and the last may end after
+    /// it, but not after `now`: then nothing is known yet.
+    pub(super) fn aligned(
+        (from, until): (Time, Time),
+        points: usize,
+        width: Width,
+        now: Time,
+    ) -> Option<Self> {
+        let start = width.bucket_start(from);
+        let last = width.bucket_start(until).as_millis();
+        let end = Time::from_millis(last.checked_add(width.millis())?);
+        let length = end.as_millis().checked_sub(start.as_millis())?;
+        let last_ms = Time::from_millis(end.as_millis() - 1);
+        Some(Self {
+            stretch: Stretch { start, end },
+            width_ms: bucket_width(length, points, width.millis())?,
+            shown_until: last_ms.min(until.max(now)),
         })
     }
 
@@ -48,43 +65,36 @@ impl Frame {
         self.width_ms
     }
 
-    /// Redis and the process that made a sample have clocks of their own: what Redis found in this time belongs to it.
+    /// Returns its whole time.
+    pub(super) fn stretch(&self) -> Stretch {
+        self.stretch
+    }
+
     fn index(&self, at: Time) -> i64 {
-        at.clamp(self.from, self.until).millis_since(self.from) / self.width_ms
+        at.millis_since(self.stretch.start) / self.width_ms
     }
 
     /// Returns the first and the last millisecond of a bucket.
     fn bounds(&self, index: i64) -> (Time, Time) {
-        let start = self.from.as_millis() + index * self.width_ms;
-        let end = Time::from_millis(start + (self.width_ms - 1));
-        (Time::from_millis(start), end.min(self.until))
+        let start = self.stretch.start.as_millis() + index * self.width_ms;
+        let end = Time::from_millis(start.saturating_add(self.width_ms - 1));
+        (Time::from_millis(start), end.min(self.shown_until))
     }
+}
+
+/// Returns the length of buckets, a multiple of `step`. Rounded up: never more buckets than points.
+fn bucket_width(length: i64, points: usize, step: i64) -> Option<i64> {
+    let points = i64::try_from(points.clamp(1, MAX_POINTS)).ok()?;
+    let width = (length - 1) / points + 1;
+    ((width - 1) / step + 1).checked_mul(step)
 }
 
 /// The buckets of the samples so far.
 #[derive(Debug)]
 pub(super) struct Buckets {
     frame: Frame,
-    /// By index; one for each unit.
-    sums: BTreeMap<i64, Vec<Sum>>,
-}
-
-/// What is known of the samples of one bucket and unit.
-#[derive(Debug)]
-struct Sum {
-    /// `None`: of several.
-    unit: Option<String>,
-    min: Option<Decimal>,
-    max: Option<Decimal>,
-    /// In units of `10^-PLACES`. It has room for more samples than Redis has.
-    total: i128,
-    /// The most decimal places of a value.
-    places: u8,
-    count: u64,
-    unknown: u64,
-    late: u64,
-    in_alarm: bool,
-    quality: Quality,
+    /// By index.
+    sums: BTreeMap<i64, Sums>,
 }
 
 /// One bucket, as it is sent.
@@ -132,16 +142,18 @@ impl Buckets {
         }
     }
 
-    pub(super) fn add(&mut self, sample: &Sample) {
-        let sums = self.sums.entry(self.frame.index(sample.timestamp));
-        let sums = sums.or_default();
-        let of_unit = |sum: &Sum| sum.unit.as_deref().is_none_or(|unit| unit == sample.unit);
-        let index = sums.iter().position(of_unit).unwrap_or_else(|| {
-            let has_own = sums.len() < MAX_UNITS;
-            sums.push(Sum::new(has_own.then(|| sample.unit.clone())));
-            sums.len() - 1
-        });
-        sums[index].add(sample);
+    /// Adds a sample that was stored then.
+    pub(super) fn add(&mut self, at: Time, sample: &Sample) {
+        self.at(at).add(sample);
+    }
+
+    /// Adds a bucket of a rollup that begins then.
+    pub(super) fn merge(&mut self, at: Time, sums: &Sums) {
+        self.at(at).merge(sums);
+    }
+
+    fn at(&mut self, at: Time) -> &mut Sums {
+        self.sums.entry(self.frame.index(at)).or_default()
     }
 
     /// Returns the buckets, oldest first.
@@ -149,66 +161,26 @@ impl Buckets {
         let frame = self.frame;
         let all = self.sums.into_iter().flat_map(|(index, sums)| {
             let bounds = frame.bounds(index);
-            sums.into_iter().map(move |sum| sum.finish(bounds))
+            sums.into_iter().map(move |sum| Bucket::new(sum, bounds))
         });
         all.collect()
     }
 }
 
-impl Sum {
-    fn new(unit: Option<String>) -> Self {
+impl Bucket {
+    fn new(sum: Sum, (from, until): (Time, Time)) -> Self {
         Self {
-            unit,
-            min: None,
-            max: None,
-            total: 0,
-            places: 0,
-            count: 0,
-            unknown: 0,
-            late: 0,
-            in_alarm: false,
-            quality: Quality::Good,
-        }
-    }
-
-    fn add(&mut self, sample: &Sample) {
-        self.late += u64::from(sample.late);
-        self.in_alarm |= sample.in_alarm;
-        self.quality = self.quality.min(sample.quality);
-        let Some(value) = sample.value else {
-            self.unknown += 1;
-            return;
-        };
-        self.count += 1;
-        self.min = Some(self.min.map_or(value, |min| min.min(value)));
-        self.max = Some(self.max.map_or(value, |max| max.max(value)));
-        let (digits, places) = value.parts();
-        self.places = self.places.max(places);
-        let shift = u32::from(PLACES.saturating_sub(places));
-        self.total = self.total.saturating_add(digits * 10_i128.pow(shift));
-    }
-
-    /// Rounded to a few places more than the values have, so that an answer does not consist of digits.
-    fn mean(&self) -> Option<Decimal> {
-        let places = (self.places + MEAN_PLACES).min(PLACES);
-        let divisor = i128::from(self.count) * 10_i128.pow(u32::from(PLACES - places));
-        let half = (divisor / 2) * self.total.signum();
-        Decimal::from_parts((self.total + half).checked_div(divisor)?, places)
-    }
-
-    fn finish(self, (from, until): (Time, Time)) -> Bucket {
-        Bucket {
-            mean: self.mean(),
+            mean: sum.mean(),
             from,
             until,
-            min: self.min,
-            max: self.max,
-            count: self.count,
-            unknown: self.unknown,
-            late: self.late,
-            unit: self.unit,
-            in_alarm: self.in_alarm,
-            quality: self.quality,
+            min: sum.min,
+            max: sum.max,
+            count: sum.count,
+            unknown: sum.unknown,
+            late: sum.late,
+            unit: sum.unit,
+            in_alarm: sum.in_alarm,
+            quality: sum.quality,
         }
     }
 }

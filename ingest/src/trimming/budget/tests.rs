@@ -6,11 +6,16 @@ fn found(samples: &[u64]) -> Found {
     Found {
         samples: samples.to_vec(),
         bytes: samples.iter().sum::<u64>() * 30,
+        rollup_bytes: 0,
     }
 }
 
 fn memory(used: u64, max: u64) -> MemoryUse {
     MemoryUse { used, max }
+}
+
+fn plan(found: &Found, limit: u64, memory: MemoryUse) -> Plan {
+    super::plan(found, limit, memory, Plan::default())
 }
 
 #[test]
@@ -38,7 +43,8 @@ fn a_redis_that_others_fill_takes_from_the_history_and_then_from_the_events() {
         some,
         Plan {
             max_samples: Some(6_666),
-            trims_events: false
+            trims_events: false,
+            rollup_percent: None,
         }
     );
     let all = plan(&histories, u64::MAX, memory(13_000_000, 10_000_000));
@@ -46,7 +52,8 @@ fn a_redis_that_others_fill_takes_from_the_history_and_then_from_the_events() {
         all,
         Plan {
             max_samples: Some(100),
-            trims_events: true
+            trims_events: true,
+            rollup_percent: None,
         }
     );
 }
@@ -55,6 +62,54 @@ fn a_redis_that_others_fill_takes_from_the_history_and_then_from_the_events() {
 fn without_any_history_the_events_go_when_redis_is_nearly_full() {
     let one = plan(&found(&[0]), 1_000, memory(9_900, 10_000));
     assert!(one.trims_events);
+}
+
+#[test]
+fn rollups_leave_less_to_the_samples_and_give_beyond_half_of_the_limit() {
+    let with_rollups = |rollup_bytes: u64| Found {
+        rollup_bytes,
+        ..found(&[1_000, 1_000])
+    };
+    let free = memory(1, 0);
+    // 60 000 bytes of samples in 100 000.
+    assert_eq!(plan(&with_rollups(30_000), 100_000, free), Plan::default());
+    let samples_give = plan(&with_rollups(40_000), 100_000, free);
+    assert_eq!(
+        samples_give,
+        Plan {
+            max_samples: Some(900),
+            ..Plan::default()
+        }
+    );
+    let both_give = plan(&with_rollups(100_000), 100_000, free);
+    assert_eq!(
+        both_give,
+        Plan {
+            max_samples: Some(750),
+            rollup_percent: Some(45),
+            ..Plan::default()
+        }
+    );
+}
+
+#[test]
+fn a_redis_that_others_fill_takes_from_the_rollups_last() {
+    let all = Found {
+        rollup_bytes: 1_000_000,
+        ..found(&[10_000; 10])
+    };
+    let full = memory(13_000_000, 10_000_000);
+    let first = plan(&all, u64::MAX, full);
+    assert!(first.trims_events, "{first:?}");
+    assert_eq!(first.rollup_percent, None, "the events may be enough");
+    // 4 000 000 bytes too many, of which samples can give 2 970 000.
+    let second = super::plan(&all, u64::MAX, full, first);
+    assert_eq!(second.rollup_percent, Some(0), "{second:?}");
+    let less = memory(12_500_000, 10_000_000);
+    let second = super::plan(&all, u64::MAX, less, first);
+    assert_eq!(second.rollup_percent, Some(47), "{second:?}");
+    let healed = super::plan(&all, u64::MAX, memory(5, 100), second);
+    assert_eq!(healed, Plan::default());
 }
 
 #[test]

@@ -31,7 +31,7 @@ async fn fill(redis: &mut MultiplexedConnection, key: &str, samples: i64) {
     }
 }
 
-async fn memory_usage(redis: &mut MultiplexedConnection, key: &str) -> u64 {
+pub(super) async fn memory_usage(redis: &mut MultiplexedConnection, key: &str) -> u64 {
     let mut command = redis::cmd("MEMORY");
     command.arg("USAGE").arg(key).arg("SAMPLES").arg(0);
     command.query_async(redis).await.expect("the bytes")
@@ -101,7 +101,7 @@ async fn pieces_have_every_sample_once_and_in_order() {
             }
         }
         assert_eq!(samples.len(), expected);
-        let times = samples.iter().map(|sample| sample.timestamp);
+        let times = samples.iter().map(|sample| sample.at);
         assert!(times.is_sorted_by(|a, b| a < b));
     }
 }

@@ -24,7 +24,7 @@ fn buckets(bounds: (i64, i64), points: usize, samples: &[Sample]) -> Vec<Bucket>
     let frame = Frame::new((Time::from_millis(from), Time::from_millis(until)), points);
     let mut buckets = Buckets::new(frame.expect("a time"));
     for sample in samples {
-        buckets.add(sample);
+        buckets.add(sample.timestamp, sample);
     }
     buckets.finish()
 }
@@ -63,44 +63,11 @@ fn a_bucket_has_the_lowest_the_highest_the_mean_and_the_worst() {
 }
 
 #[test]
-fn values_in_different_units_are_not_put_together_unless_there_are_too_many() {
-    let of_unit = |unit: &str, value: &str| Sample {
-        unit: unit.to_owned(),
-        ..sample(5, Some(value))
-    };
-    let units = ["ppm", "%LEL", "ppm", "mg/m3", "ppb", "a", "b", "%LEL"];
-    let samples: Vec<Sample> = (1..)
-        .zip(units)
-        .map(|(value, unit)| of_unit(unit, &i32::to_string(&value)))
-        .collect();
-    let found = buckets((0, 9), 1, &samples);
-    let found: Vec<_> = found
-        .iter()
-        .map(|bucket| (bucket.unit.as_deref(), bucket.min, bucket.max))
-        .collect();
-    let range = |min: &str, max: &str| (Some(dec(min)), Some(dec(max)));
-    let expected = [
-        (Some("ppm"), range("1", "3")),
-        (Some("%LEL"), range("2", "8")),
-        (Some("mg/m3"), range("4", "4")),
-        (Some("ppb"), range("5", "5")),
-        (None, range("6", "7")),
-    ];
-    let expected = expected.map(|(unit, (min, max))| (unit, min, max));
-    assert_eq!(found, expected);
-}
-
-#[test]
-fn a_sample_that_redis_found_at_an_end_belongs_to_it() {
-    let found = buckets(
-        (1_000, 2_000),
-        2,
-        &[sample(990, Some("1")), sample(2_400, Some("2"))],
-    );
-    let counts: Vec<u64> = found.iter().map(|bucket| bucket.count).collect();
-    assert_eq!(counts, [1, 1]);
-    let frame = Frame::new((Time::from_millis(5), Time::from_millis(4)), 1);
-    assert!(frame.is_none());
+fn a_time_that_ends_before_it_begins_has_no_buckets() {
+    for (from, until) in [(5, 4), (i64::MIN, i64::MAX), (0, i64::MAX)] {
+        let bounds = (Time::from_millis(from), Time::from_millis(until));
+        assert!(Frame::new(bounds, 1).is_none(), "{bounds:?}");
+    }
 }
 
 fn samples() -> impl Strategy<Value = Vec<Sample>> {

@@ -1,5 +1,8 @@
 //! Histories as charts and as tables.
 
+use shared::rollup::Levels;
+use shared::store::{RollupProgress, RollupSource, RollupWork};
+
 use super::*;
 
 const DEVICE: &str = "OTSM-0114";
@@ -125,6 +128,93 @@ async fn a_chart_shows_when_alarms_stood() {
         (&json!(0), &json!([]))
     );
     assert_eq!(empty["spans"], json!([]));
+}
+
+/// Trims the history to what is not older than this.
+fn trim(world: &World, from_ms: i64) {
+    let device: DeviceId = DEVICE.parse().expect("a serial");
+    let number = device.partition(world.store.partitions());
+    let key = format!("st:{{p{number:02}}}:history:{DEVICE}");
+    let oldest = (FROM + from_ms).to_string();
+    redis_cli(&world.redis, &["XTRIM", &key, "MINID", &oldest]);
+}
+
+/// Makes the rollups of minutes until then.
+async fn roll_up(world: &World, until_ms: i64) {
+    let levels: Levels = "1m:7d".parse().expect("levels");
+    let level = levels.finest().expect("a level");
+    let store = &world.store;
+    store.register_rollups(&levels).await.expect("registered");
+    let device: DeviceId = DEVICE.parse().expect("a serial");
+    let bounds = (Time::from_millis(0), Time::from_millis(FROM + until_ms));
+    let mut work = RollupWork::new(&device, level, RollupSource::History, bounds, None);
+    let progress = store.roll_up(&mut work).await.expect("an answer");
+    assert_eq!(progress, RollupProgress::Done);
+}
+
+#[tokio::test]
+async fn a_chart_goes_on_from_rollups_to_samples_without_a_seam() {
+    /// From `FROM` to where a block of 15 minutes begins.
+    const START: i64 = 700_000;
+    const MINUTE: i64 = 60_000;
+    let world = World::start().await;
+    // 40 minutes, of which two blocks of 15 are put together; one peak in each part.
+    for number in 0..480 {
+        let value = if number == 100 || number == 470 {
+            "612.5"
+        } else {
+            "12"
+        };
+        add(&world, START + number * 5_000, value, "good");
+    }
+    roll_up(&world, START + 30 * MINUTE).await;
+    let minutes = |from: i64, until: i64, rest: &str| {
+        path(START + from * MINUTE, START + until * MINUTE - 1, rest)
+    };
+    let of = |chart: &Value, name: &str| -> Vec<Value> {
+        let buckets = chart["buckets"].as_array().expect("buckets");
+        buckets.iter().map(|bucket| bucket[name].clone()).collect()
+    };
+    let check = async |points: u32, width: i64| {
+        let chart = world
+            .get(&minutes(0, 40, &format!("?points={points}&limit=3&")))
+            .await;
+        check_schema("History", &chart);
+        assert_eq!(chart["bucket_ms"], width, "{points}");
+        let counts = of(&chart, "count");
+        let expected = i64::try_from(counts.len()).expect("it fits") * width;
+        assert_eq!(expected, 40 * MINUTE, "{points}");
+        assert!(
+            counts.iter().all(|count| *count == width / 5_000),
+            "{points}: {counts:?}"
+        );
+        let highest = of(&chart, "max");
+        let peaks = highest.iter().filter(|max| **max == json!(612.5));
+        assert_eq!(peaks.count(), 2, "{highest:?}");
+        chart
+    };
+    check(40, MINUTE).await;
+    check(8, 5 * MINUTE).await;
+    // Finer than minutes: by the samples alone.
+    check(480, 5_000).await;
+
+    // Of the first 20 minutes there are only rollups. So no chart of them is finer.
+    trim(&world, START + 20 * MINUTE);
+    check(40, MINUTE).await;
+    let chart = check(480, MINUTE).await;
+    assert_eq!(chart["count"], 3, "{chart}");
+    let start = json!(Time::from_millis(FROM + START).to_iso());
+    assert_eq!(chart["reaches_from"], start, "{chart}");
+    let newest = world.get(&minutes(20, 40, "?points=240&")).await;
+    assert_eq!(newest["bucket_ms"], 5_000);
+    assert_eq!(of(&newest, "count").len(), 240);
+    // Buckets do not cut those of minutes.
+    let (from, until) = (START + 90_000, START + 210_000);
+    let cut = world.get(&path(from, until, "?points=2&")).await;
+    let from = of(&cut, "from");
+    let at = |after: i64| json!(Time::from_millis(FROM + START + after).to_iso());
+    assert_eq!(from, [at(MINUTE), at(3 * MINUTE)], "{cut}");
+    assert_eq!(of(&cut, "count"), [24, 12], "{cut}");
 }
 
 #[tokio::test]
