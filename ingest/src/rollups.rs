@@ -20,7 +20,7 @@ use shared::rollup::Levels;
 use shared::store::{RollupMarks, RollupProgress, RollupSource, RollupWork, Store, StoreError};
 use tokio::time::sleep;
 
-use crate::pace::{CHUNK, rest_after};
+use crate::pace::{CHUNK, rest, rest_after};
 
 /// How long a block waits after its end. A device that has sent since cannot add to it any more, whatever the clocks say. For one that is
 /// silent the clock of Redis must not be set back by more.
@@ -175,12 +175,12 @@ impl Rollups {
     /// Makes the blocks of one level of a device, and returns the end of the last one. `None` if another process has changed something.
     async fn make(&self, mut work: RollupWork<'_>) -> Result<Option<Option<Time>>, StoreError> {
         loop {
-            let began = Instant::now();
-            let before = work.written();
+            let (written, busy) = (work.written(), work.redis_time());
             let progress = self.store.roll_up(&mut work).await?;
-            let written = work.written() - before;
+            let written = work.written() - written;
             self.totals.blocks.fetch_add(written, Ordering::Relaxed);
-            rest_after(began).await;
+            // What this process does with the samples is none of Redis' time.
+            rest(work.redis_time() - busy).await;
             match progress {
                 RollupProgress::More => {}
                 RollupProgress::Done => return Ok(Some(work.last())),

@@ -116,6 +116,7 @@ pub const VARIABLES: &[&str] = &[
     "REPORT_INTERVAL",
     "REQUEST_RATE",
     "RETURNED_LEVELS",
+    "ROLLUPS",
     "SESSION_KEY_FILE",
     "SESSION_TIME",
     "SITE_PLANS",

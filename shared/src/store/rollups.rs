@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::{FromRedisValue, RedisError, RedisResult, Value};
 
@@ -77,6 +77,7 @@ pub struct RollupWork<'a> {
     /// End of the last stored block.
     last: Option<Time>,
     written: u64,
+    redis_time: Duration,
 }
 
 /// What became of a piece.
@@ -118,6 +119,7 @@ impl<'a> RollupWork<'a> {
             source_last: String::new(),
             last,
             written: 0,
+            redis_time: Duration::ZERO,
         }
     }
 
@@ -131,6 +133,12 @@ impl<'a> RollupWork<'a> {
     #[must_use]
     pub fn written(&self) -> u64 {
         self.written
+    }
+
+    /// Returns how long Redis took so far.
+    #[must_use]
+    pub fn redis_time(&self) -> Duration {
+        self.redis_time
     }
 
     fn key(&self, keys: &PartitionKeys) -> String {
@@ -315,11 +323,14 @@ impl Store {
         let keys = self.keys(work.device);
         let (key, source) = (work.key(&keys), work.source_key(&keys));
         let piece = work.piece();
+        let asked = Instant::now();
         let answer = self.run(|_, pipe| {
             pipe.cmd("XRANGE").arg(&source).arg(&work.start);
             pipe.arg(&work.end).arg("COUNT").arg(piece);
         });
-        let found = entries(answer.await?).map_err(StoreError::Unavailable)?;
+        let answer = answer.await?;
+        work.redis_time += asked.elapsed();
+        let found = entries(answer).map_err(StoreError::Unavailable)?;
         let is_last = found.len() < piece;
         if let Some(last) = found.last() {
             work.start = format!("({}", last.id);
@@ -343,6 +354,7 @@ impl Store {
         if let Some(end) = blocks.last().map(Block::end) {
             let last = work.last.map_or_else(String::new, entry_id);
             let life = millis(work.level.age);
+            let asked = Instant::now();
             let added = self.run(|scripts, pipe| {
                 pipe.cmd("EVALSHA").arg(&scripts.rollup).arg(2);
                 pipe.arg(&source).arg(&key);
@@ -352,6 +364,7 @@ impl Store {
                 }
             });
             let added = u64::from_redis_value(added.await?).map_err(RedisError::from);
+            work.redis_time += asked.elapsed();
             let added = added.map_err(StoreError::Unavailable)?;
             if added == 0 {
                 return Ok(RollupProgress::Changed);
