@@ -4,7 +4,7 @@
 //! ([`Block`]). What is known of the samples of one bucket are its [`Sums`].
 //!
 //! Putting together is exact: sums of sums are the sums of the samples, whatever was put together first (unless a bucket has more than
-//! [`MAX_UNITS`] units). A bucket hides nothing: its lowest
+//! four units). A bucket hides nothing: its lowest
 //! and highest value are those of all its samples, also late and doubtful ones, and its quality is the worst. A bucket without a sample does
 //! not exist, so a gap stays a gap.
 

@@ -4,13 +4,13 @@
 //! |---|---|
 //! | 1 | version, [`VERSION`]. No JSON begins with it, so a release that expects JSON skips the sample |
 //! | 1 | bit 0 in alarm, bits 1–2 quality, bit 3 late, bits 4–7 form of the reading's own time (`FORMS`) |
-//! | 1 | bits 0–3 decimal places of the value, `NO_VALUE` for none; bits 4–7 unit ([`packing`](crate::packing)) |
+//! | 1 | bits 0–3 decimal places of the value, `NO_VALUE` for none; bits 4–7 unit (`packing.rs`) |
 //! | 4 | time of the decision: the low 32 bits of its milliseconds, little endian. The id of the stream entry has the rest |
 //! | 1–11 | the reading's own time: seconds or milliseconds after the time of the decision, or a text |
 //! | 1–12 | digits of the value |
 //! | 1– | the unit, if it has no code |
 //!
-//! Numbers and texts are written as in [`packing`](crate::packing). What is absent takes no bytes.
+//! Numbers and texts are written as in `packing.rs`. What is absent takes no bytes.
 
 use serde::{Deserialize, Serialize};
 

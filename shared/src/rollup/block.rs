@@ -2,7 +2,7 @@
 //!
 //! | bytes | contents |
 //! |---|---|
-//! | 1 | version, [`VERSION`] |
+//! | 1 | version, `VERSION` |
 //! | 1 | decimal places of all numbers |
 //! | 2 | which buckets exist, one bit each, little endian |
 //!
@@ -11,7 +11,7 @@
 //! | bytes | contents |
 //! |---|---|
 //! | 1 | bits 0–1 quality, bit 2 in alarm, bit 3 no values, bit 4 some unknown, bit 5 some late, bit 6 another unit than before, bit 7 one more unit follows |
-//! | 1– | the unit, if it is another one: its code, [`MIXED`] for none |
+//! | 1– | the unit, if it is another one: its code, `MIXED` for none |
 //! | 1– | number of unknown readings, if there are some |
 //! | 1– | number of late readings, if there are some |
 //! | 1– | number of values, as the difference from the one before |
@@ -19,7 +19,7 @@
 //! | 1– | by how much the highest is above it |
 //! | 1– | by how much the total is above that of so many lowest ones, if they differ |
 //!
-//! A difference is written as in [`packing`](crate::packing), and what is never negative without the zigzag. Times are not in it: the
+//! A difference is written as in `packing.rs`, and what is never negative without the zigzag. Times are not in it: the
 //! stream entry has them, and the key has the width.
 
 use super::{PLACES, Sum, Sums, Width, power};
