@@ -180,7 +180,7 @@ impl Rollups {
             let written = work.written() - written;
             self.totals.blocks.fetch_add(written, Ordering::Relaxed);
             // What this process does with the samples is none of Redis' time.
-            rest(work.redis_time() - busy).await;
+            rest(work.redis_time().saturating_sub(busy)).await;
             match progress {
                 RollupProgress::More => {}
                 RollupProgress::Done => return Ok(Some(work.last())),

@@ -5,12 +5,15 @@
 //! belongs to it. `rollup.lua` adds it only behind the block behind which it was made, so any number of processes may do this at the same
 //! time, without knowing of each other, and whoever stops halfway is continued by the next.
 
+mod reading;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::{FromRedisValue, RedisError, RedisResult, Value};
 
+use self::reading::block_of;
 use super::history::sample_of;
 use super::reply::{Entry, entries, items, wrong_answer};
 use super::{Store, StoreError};
@@ -19,10 +22,10 @@ use crate::device::DeviceId;
 use crate::keys::{self, PartitionKeys};
 use crate::rollup::{Block, BlockBuilder, Level, Levels, Width};
 
+pub use self::reading::{BLOCKS, HistoryBegin, RollupPiece};
+
 /// Samples that are read at once to make blocks. Redis does nothing else meanwhile, so it must take less than a millisecond.
 const SAMPLES: usize = 1_000;
-/// Blocks that are read at once.
-pub const BLOCKS: usize = 200;
 /// Widths of which rollups are looked for. Only four are made at the same time; others are of earlier settings.
 const MAX_WIDTHS: usize = 32;
 
@@ -174,24 +177,6 @@ impl<'a> RollupWork<'a> {
         let before = std::mem::replace(&mut self.source_last, id);
         finished.map(|block| (block, before))
     }
-}
-
-/// A part of a rollup.
-#[derive(Clone, Debug, Default)]
-pub struct RollupPiece {
-    /// Oldest first. A block that cannot be read is left out.
-    pub blocks: Vec<Block>,
-    /// From when on there is more.
-    pub next: Option<Time>,
-}
-
-/// Since when something is stored of a device.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HistoryBegin {
-    /// Time of its oldest sample.
-    pub samples: Option<Time>,
-    /// Start of the oldest bucket of each level.
-    pub levels: Vec<Option<Time>>,
 }
 
 impl Store {
@@ -452,72 +437,6 @@ impl Store {
         };
         devices.iter().flat_map(of_device).collect()
     }
-
-    /// Returns since when something is stored of a device. A key that cannot be used has nothing.
-    pub async fn history_begin(
-        &self,
-        device: &DeviceId,
-        widths: &[Width],
-    ) -> Result<HistoryBegin, StoreError> {
-        let keys = self.keys(device);
-        let answers = self.run_each(widths.len() + 1, |_, index, pipe| {
-            let key = match index.checked_sub(1) {
-                None => keys.history(device),
-                Some(level) => keys.rollup(device, widths[level]),
-            };
-            pipe.cmd("XRANGE").arg(key).arg("-").arg("+");
-            pipe.arg("COUNT").arg(1);
-        });
-        let mut firsts = Vec::with_capacity(widths.len() + 1);
-        for answer in answers.await? {
-            let first = match answer.map_err(|err| self.answer_error(err)) {
-                Ok(answer) => entries(answer).map_err(StoreError::Unavailable)?,
-                Err(StoreError::Refused(_)) => Vec::new(),
-                Err(err) => return Err(err),
-            };
-            firsts.push(first.into_iter().next());
-        }
-        let mut firsts = firsts.into_iter();
-        let samples = firsts.next().flatten().and_then(|entry| entry.written());
-        let bucket = |(entry, width): (Option<Entry>, &Width)| {
-            let block = block_of(entry?, *width)?;
-            block.buckets().next().map(|(start, _)| start)
-        };
-        Ok(HistoryBegin {
-            samples,
-            levels: firsts.zip(widths).map(bucket).collect(),
-        })
-    }
-
-    /// Returns the blocks of a device that have part of the time from `since` to `until` (exclusive), oldest first, at most
-    /// [`BLOCKS`] of them. A key that cannot be used has none.
-    pub async fn rollup_piece(
-        &self,
-        device: &DeviceId,
-        width: Width,
-        (since, until): (Time, Time),
-    ) -> Result<RollupPiece, StoreError> {
-        let key = self.keys(device).rollup(device, width);
-        let last = until.as_millis().saturating_add(width.block_millis() - 1);
-        let answer = self.run(|_, pipe| {
-            pipe.cmd("XRANGE").arg(&key);
-            pipe.arg(format!("({}-0", since.as_millis().max(0)));
-            pipe.arg(format!("{}-0", last.max(0)));
-            pipe.arg("COUNT").arg(BLOCKS);
-        });
-        let found = match answer.await {
-            Ok(answer) => entries(answer).map_err(StoreError::Unavailable)?,
-            Err(StoreError::Refused(_)) => Vec::new(),
-            Err(err) => return Err(err),
-        };
-        let last = found.last().filter(|_| found.len() == BLOCKS);
-        let next = last.and_then(Entry::written);
-        let blocks = found.into_iter();
-        Ok(RollupPiece {
-            blocks: blocks.filter_map(|entry| block_of(entry, width)).collect(),
-            next,
-        })
-    }
 }
 
 /// What a rollup of a device takes.
@@ -531,11 +450,6 @@ pub struct RollupUse {
 
 fn entry_id(end: Time) -> String {
     format!("{}-0", end.as_millis())
-}
-
-fn block_of(mut entry: Entry, width: Width) -> Option<Block> {
-    let end = entry.written()?;
-    Block::decode(&entry.fields.remove("b")?, end, width)
 }
 
 /// Reads the answer to `TIME`.
