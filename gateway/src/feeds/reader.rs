@@ -379,3 +379,6 @@ impl Pass {
         self.devices.extend(numbered);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -327,3 +327,6 @@ impl AlarmSubscriber<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
