@@ -55,6 +55,9 @@ export function changesOf(before: ProfileForm, form: ProfileForm): ProfileChange
   return changes;
 }
 
+/** What was sent and is unknown to the server: one of an earlier release leaves it out, and says that it was done. */
+export const notTaken = (changes: ProfileChanges, answer: Partial<Profile>): Field[] => FIELDS.filter((field) => changes[field] !== undefined && answer[field] === undefined);
+
 /** The form after somebody else changed the profile from `before` to `theirs`: what was typed here stays, and the rest is theirs. */
 export function merged(before: ProfileForm, form: ProfileForm, theirs: ProfileForm): ProfileForm {
   const typed = new Set(differences(before, form));

@@ -435,6 +435,7 @@ export const texts = {
     operatorsOnly: (id: string) =>
       `Without signing in nothing is changed here. Change it at the port for operators of the gateway (--ops-port): PUT /api/devices/${id}/profile.`,
     forbidden: (message: string) => `You may not change this detector: ${message}`,
+    unknownFields: (fields: string[]) => `Not saved: ${fields.join(', ')}. The server is of an earlier release.`,
     unknown: 'This detector does not exist any more, or has sent nothing yet.',
     failed: (message: string) => `Not done: ${message}`,
   },

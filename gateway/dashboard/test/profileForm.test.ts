@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import type { Profile } from '../src/client';
-import { changesOf, differences, failureOf, formOf, merged, problemOf } from '../src/profileForm';
+import { changesOf, differences, failureOf, formOf, merged, notTaken, problemOf } from '../src/profileForm';
 
 const profile = (more: Partial<Profile> = {}): Profile => ({ success: true, deviceId: 'OTSM-1', name: 'Boiler', zone: 'Hall 1', site: null, latitude: 18.5, longitude: 73.8, ...more });
 const form = formOf(profile());
@@ -17,6 +17,13 @@ describe('the form of a detector', () => {
     expect(changesOf(form, { ...form, latitude: '18.6' })).toEqual({ latitude: 18.6, longitude: 73.8 });
     expect(changesOf(form, { ...form, latitude: '', longitude: ' ' })).toEqual({ latitude: null, longitude: null });
     expect(changesOf(formOf(profile({ latitude: null, longitude: null })), { ...form, latitude: '0', longitude: '0' })).toEqual({ latitude: 0, longitude: 0 });
+  });
+
+  it('says what a server of an earlier release did not take', () => {
+    const { latitude: _, longitude: __, ...earlier } = profile();
+    expect(notTaken({ zone: 'Hall 2', latitude: 18.6, longitude: null }, earlier)).toEqual(['latitude', 'longitude']);
+    expect(notTaken({ zone: 'Hall 2' }, earlier)).toEqual([]);
+    expect(notTaken({ latitude: null, longitude: null }, profile({ latitude: null, longitude: null }))).toEqual([]);
   });
 
   it('says what cannot be a place', () => {

@@ -43,6 +43,9 @@ export const useSession = defineStore('session', () => {
     return allowed.includes(verb) && (deviceId === undefined || devices.some((pattern) => matches(pattern, deviceId)));
   }
 
+  /** Whether to offer to change what operators say of a device. Somebody without a token learns from the server where it is changed. */
+  const mayEdit = (deviceId: string): boolean => may('operate', deviceId) || who.value === 'anonymous';
+
   const readsAll = computed(() => !session.value || (session.value.verbs.includes('read') && session.value.devices.includes('*')));
 
   /** Asks the server who sends the requests of this page. */
@@ -104,7 +107,7 @@ export const useSession = defineStore('session', () => {
     anonymousMay.value = new Set([...anonymousMay.value].filter((other) => other !== verb));
   }
 
-  return { token, session, who, logins, isUnsure, refusal, name, verbs, isSignedIn, isRefused, readsAll, rest, may, mayNot, load, identify, useToken, signOut };
+  return { token, session, who, logins, isUnsure, refusal, name, verbs, isSignedIn, isRefused, readsAll, rest, may, mayEdit, mayNot, load, identify, useToken, signOut };
 });
 
 /** Whether an id matches a pattern in which `*` stands for any characters. */
