@@ -461,6 +461,7 @@ await step('a part of the trend is read anew, and a double click leads back', as
   await gone(operator.getByTestId('zoom-back'));
   const [months] = await Promise.all([read(operator, (length) => length === 90 * day), operator.getByRole('button', { name: '90 days' }).click()]);
   expect(new URL(months.url()).searchParams.get('limit') === '1', 'without its samples');
+  await seen(operator.getByTestId('trend-note').getByText('Readings are kept since'));
 });
 
 await step('what a silent detector last said is not shown as present', async () => {
