@@ -10,6 +10,11 @@ const URGENCY = new Map(CONDITIONS.map((condition, index) => [condition, index])
 
 export const urgencyOf = (condition: Condition): number => URGENCY.get(condition) ?? 0;
 
+const GAS: readonly Condition[] = ['a3', 'critical', 'a2', 'a1'];
+
+/** Whether it stands for gas. */
+export const isGas = (condition: Condition): boolean => GAS.includes(condition);
+
 type Judged = Pick<FleetRow, 'level' | 'status' | 'alarm_status' | 'data_quality' | 'lastSeen'>;
 
 /** A detector is normal only if everything says so. What is not known is never normal. */

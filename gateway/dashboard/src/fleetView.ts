@@ -1,6 +1,7 @@
 // Which detectors of the fleet are shown, and in which order.
 import { ageOf, type FleetRow } from './client';
 import { conditionOf, urgencyOf, type Condition } from './condition';
+import { standingOfRow } from './standing';
 
 export interface FleetItem {
   row: FleetRow;
@@ -41,9 +42,11 @@ const byName = (a: FleetItem, b: FleetItem) => collator.compare(a.row.name, b.ro
 const byId = (a: FleetItem, b: FleetItem) => collator.compare(a.row.deviceId, b.row.deviceId);
 
 const COMPARE: Record<SortBy, (serverNow: number) => (a: FleetItem, b: FleetItem) => number> = {
-  // Alarms that somebody has to look at first among those of the same urgency.
-  urgency: () => (a, b) =>
-    urgencyOf(a.condition) - urgencyOf(b.condition) || b.row.alarms - a.row.alarms || byId(a, b),
+  // Among those of the same urgency, gas that is there now comes first.
+  urgency: (serverNow) => (a, b) => {
+    const isBack = ({ row, condition }: FleetItem) => Number(standingOfRow(row, condition, serverNow) === 'back');
+    return urgencyOf(a.condition) - urgencyOf(b.condition) || isBack(a) - isBack(b) || b.row.alarms - a.row.alarms || byId(a, b);
+  },
   name: () => byName,
   id: () => byId,
   age: (serverNow) => (a, b) => {

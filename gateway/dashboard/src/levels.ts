@@ -8,7 +8,7 @@ export interface Level {
 }
 
 /** The share of oxygen in air. */
-const AIR = 20.9;
+export const AIR = 20.9;
 
 export function levelsOf(reading: Pick<Reading, 'a1_level' | 'a2_level' | 'a3_level' | 'a1_type'>): Level[] {
   const isLow = /^l/i.test(reading.a1_type ?? '');

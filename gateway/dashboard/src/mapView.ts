@@ -1,6 +1,6 @@
 // Where detectors are on the map, and which of them are shown as one. Pure: knows nothing of Leaflet.
 import type { FleetRow, SitePlan } from './client';
-import { conditionOf, urgencyOf, type Condition } from './condition';
+import { conditionOf, isGas, urgencyOf, type Condition } from './condition';
 import type { FleetItem } from './fleetView';
 
 export interface Place {
@@ -39,10 +39,8 @@ export const cornersOf = ({ south, west, north, east }: SitePlan): Place[] => [
   { latitude: north, longitude: east },
 ];
 
-const GAS: readonly Condition[] = ['a3', 'critical', 'a2', 'a1'];
-
 /** Whether it must be seen before anything else. */
-export const isAlarm = (condition: Condition): boolean => GAS.includes(condition);
+export const isAlarm = isGas;
 
 /** Gas first, whatever its level: a marker shows one of several, and must not show a fault instead. */
 const byUrgency = (a: Condition, b: Condition): number => Number(isAlarm(b)) - Number(isAlarm(a)) || urgencyOf(a) - urgencyOf(b);

@@ -26,7 +26,7 @@ export class AlarmStore {
   }
 
   get open(): OpenAlarm[] {
-    return this.#open.values().sort(byUrgency);
+    return this.#open.values().sort((a, b) => byUrgency(a, b));
   }
 
   get(deviceId: string, id: string): OpenAlarm | undefined {
@@ -66,11 +66,12 @@ const RANK: Record<Severity, number> = { critical: 0, high: 1, warning: 2 };
 
 export const isAcknowledged = (alarm: OpenAlarm) => alarm.state === 'acknowledged';
 
-/** By severity, then those that nobody has acknowledged, then the newest. */
-export function byUrgency(a: OpenAlarm, b: OpenAlarm): number {
+/** By severity, then those that nobody has acknowledged, then by `rank` if it is given, then the newest. */
+export function byUrgency(a: OpenAlarm, b: OpenAlarm, rank: (alarm: OpenAlarm) => number = () => 0): number {
   return (
     RANK[a.severity] - RANK[b.severity] ||
     Number(isAcknowledged(a)) - Number(isAcknowledged(b)) ||
+    rank(a) - rank(b) ||
     b.timestamp.localeCompare(a.timestamp) ||
     keyOf(a).localeCompare(keyOf(b))
   );

@@ -3,6 +3,7 @@ import { computed, ref, shallowRef, type ComputedRef, type Ref, type ShallowRef 
 
 import { RestError, isCurrent, labelOf, nameOf, useAlarms, useFleet, useGateway, useLinkState, type AlarmLogRow, type OpenAlarm, type Rest } from '../client';
 import { shiftAlarms, silentOf, type ShiftAlarm, type SilentDetector } from '../shiftReport';
+import { sortedNow } from '../standing';
 import { texts } from '../texts';
 
 const HOUR_MS = 60 * 60_000;
@@ -65,7 +66,7 @@ export function useShiftReport(
     const made = {
       from,
       until,
-      open: open.value.map((alarm) => ({ ...alarm, label: labelOf({ ...alarm, name: nameOf(alarm) }) })),
+      open: sortedNow(open.value, (id) => byId.get(id), until).map((alarm) => ({ ...alarm, label: labelOf({ ...alarm, name: nameOf(alarm) }) })),
       silent: silentOf(fleet.value, until),
       detectors: fleet.value.length,
       wasLive: isCurrent(link.value),

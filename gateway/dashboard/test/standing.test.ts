@@ -1,0 +1,75 @@
+import { describe, expect, it } from 'vitest';
+
+import type { FleetRow, OpenAlarm } from '../src/client';
+import { fleetView } from '../src/fleetView';
+import { isBackInAlarm, sortedNow, standingOf } from '../src/standing';
+
+const NOW = Date.parse('2026-11-26T10:00:00.000Z');
+const ago = (ms: number) => new Date(NOW - ms).toISOString();
+const row = (deviceId: string, sensor_reading: number | null, more: Partial<FleetRow> = {}) =>
+  ({ deviceId, name: deviceId, gas_type: 'CO', unit: 'ppm', sensor_reading, data_quality: 'good', lastSeen: ago(1000), span_high: 2000, a1_level: 250, a2_level: 500, a3_level: 1000, alarms: 1, level: null, zone: null, site: null, ...more }) as FleetRow;
+const alarm = (deviceId: string, minutes: number, more: Partial<OpenAlarm> = {}) =>
+  ({ id: 'x', deviceId, type: 'alarm_level_3', severity: 'critical', state: 'unacknowledged', timestamp: ago(minutes * 60_000), threshold: 1000, current_value: 1100, peak_value: 1200, unit: 'ppm', ...more }) as OpenAlarm;
+
+describe('where the reading stands now', () => {
+  const high = alarm('a', 1);
+  it('is beyond the level also when it is on it', () => {
+    expect(standingOf(high, row('a', 1122), NOW)).toBe('beyond');
+    expect(standingOf(high, row('a', 1000), NOW)).toBe('beyond');
+    expect(standingOf(high, row('a', 999), NOW)).toBe('back');
+  });
+  it('is not known of an old, doubtful or missing reading, or of a level that was changed', () => {
+    expect(standingOf(high, undefined, NOW)).toBe('unknown');
+    expect(standingOf(high, row('a', null), NOW)).toBe('unknown');
+    expect(standingOf(high, row('a', 20, { lastSeen: ago(31_000) }), NOW)).toBe('unknown');
+    expect(standingOf(high, row('a', 20, { lastSeen: null }), NOW)).toBe('unknown');
+    expect(standingOf(high, row('a', 20, { data_quality: 'uncertain' }), NOW)).toBe('unknown');
+    expect(standingOf(high, row('a', 20, { data_quality: 'offline' }), NOW)).toBe('unknown');
+    expect(standingOf(high, row('a', 600, { a3_level: 550 }), NOW)).toBe('unknown');
+    expect(standingOf(high, row('a', 20, { unit: '%LEL' }), NOW)).toBe('unknown');
+  });
+  it('is on the other side where too little is dangerous', () => {
+    const oxygen = { unit: '%VOL', a1_level: 19.5, a2_level: 18, a3_level: 23.5 };
+    const low = alarm('o', 1, { type: 'alarm_level_1', severity: 'warning', threshold: 19.5, current_value: 19.2, peak_value: 18.8, unit: '%VOL' });
+    expect(standingOf(low, row('o', 18.9, oxygen), NOW)).toBe('beyond');
+    expect(standingOf(low, row('o', 20.9, oxygen), NOW)).toBe('back');
+    // Its values are on both sides, or on the level: nobody can tell.
+    expect(standingOf({ ...low, peak_value: 24 }, row('o', 20.9, oxygen), NOW)).toBe('unknown');
+    expect(standingOf({ ...low, current_value: 19.5, peak_value: 19.5 }, row('o', 20.9, oxygen), NOW)).toBe('unknown');
+    expect(standingOf({ ...low, current_value: 19.5, peak_value: 19.5 }, row('o', 20.9, { ...oxygen, a3_level: 17 }), NOW)).toBe('back');
+  });
+  it('is said of what neither latches nor returned', () => {
+    expect(isBackInAlarm(high, row('a', 20), NOW)).toBe(true);
+    expect(isBackInAlarm({ ...high, state: 'latched' }, row('a', 20), NOW)).toBe(false);
+    expect(isBackInAlarm(high, row('a', 1122), NOW)).toBe(false);
+  });
+});
+
+describe('the most urgent of what is open', () => {
+  it('is gas that is there now, then other gas, then faults, and what is not known is never lower', () => {
+    const rows = new Map(
+      [row('steady', 1122), row('flapping', 20), row('silent', 20, { lastSeen: ago(100_000) }), row('faulty', null), row('done', 1122), row('small', 300), row('over', 20)].map((one) => [one.deviceId, one]),
+    );
+    const alarms = [
+      alarm('faulty', 1, { type: 'sensor_fault', threshold: undefined, current_value: 0, peak_value: null } as Partial<OpenAlarm>),
+      alarm('flapping', 2),
+      alarm('over', 3, { type: 'over_range', threshold: 2000, current_value: 2100, peak_value: 2100 }),
+      alarm('small', 1, { type: 'alarm_level_1', severity: 'warning', threshold: 250, current_value: 300, peak_value: 300 }),
+      alarm('done', 1, { state: 'acknowledged' }),
+      alarm('silent', 8),
+      alarm('steady', 9),
+    ];
+    expect(sortedNow(alarms, (id) => rows.get(id), NOW).map(({ deviceId }) => deviceId)).toEqual(['silent', 'steady', 'flapping', 'over', 'faulty', 'done', 'small']);
+  });
+
+  it('is the same in the fleet', () => {
+    const rows = [
+      row('back', 20, { level: 'A3', alarms: 9 }),
+      row('there', 1122, { level: 'A3' }),
+      row('unreadable', null, { level: 'A3' }),
+      row('low', 600, { level: 'A2' }),
+    ];
+    const query = { text: '', condition: '', gas: '', zone: '', sort: 'urgency' as const };
+    expect(fleetView(rows, query, NOW).map((item) => item.row.deviceId)).toEqual(['there', 'unreadable', 'back', 'low']);
+  });
+});
