@@ -2,6 +2,7 @@
 import { ageOf, byUrgency, freshnessOf, type Alert, type FleetRow, type OpenAlarm } from './client';
 import { conditionOfAlarm, isGas, type Condition } from './condition';
 import { AIR } from './levels';
+import { texts } from './texts';
 
 /** `back`: a usable reading of now is on the safe side of the level. `unknown`: there is none, or nobody can tell the side. */
 export type Standing = 'beyond' | 'back' | 'unknown';
@@ -50,9 +51,12 @@ export function standingOfRow(row: FleetRow, condition: Condition, serverNow: nu
   return key === undefined ? 'unknown' : standingAt(row, row[key], lowSide(row), serverNow);
 }
 
-/** An open alarm stays although the reading is back. A latched or returned one says so by its state. */
-export const isBackInAlarm = (alarm: Alert, now: Now | undefined, serverNow: number): boolean =>
-  (alarm.state === 'unacknowledged' || alarm.state === 'acknowledged') && standingOf(alarm, now, serverNow) === 'back';
+/** Says that an open alarm stays although the reading is back, or nothing. A latched or returned one says so by its state. */
+export function backWords(alarm: Alert, now: Now | undefined, serverNow: number): string {
+  if (alarm.state !== 'unacknowledged' && alarm.state !== 'acknowledged') return '';
+  if (standingOf(alarm, now, serverNow) !== 'back') return '';
+  return texts.alarms.back(Number(now?.sensor_reading) < Number(alarm.threshold));
+}
 
 const GAS_RANK: Partial<Record<Condition, number>> = { a3: 1, a2: 2, a1: 3 };
 

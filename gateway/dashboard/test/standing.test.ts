@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 
 import type { FleetRow, OpenAlarm } from '../src/client';
 import { fleetView } from '../src/fleetView';
-import { isBackInAlarm, sortedNow, standingOf } from '../src/standing';
+import { backWords, sortedNow, standingOf } from '../src/standing';
 
 const NOW = Date.parse('2026-11-26T10:00:00.000Z');
 const ago = (ms: number) => new Date(NOW - ms).toISOString();
@@ -39,9 +39,11 @@ describe('where the reading stands now', () => {
     expect(standingOf({ ...low, current_value: 19.5, peak_value: 19.5 }, row('o', 20.9, { ...oxygen, a3_level: 17 }), NOW)).toBe('back');
   });
   it('is said of what neither latches nor returned', () => {
-    expect(isBackInAlarm(high, row('a', 20), NOW)).toBe(true);
-    expect(isBackInAlarm({ ...high, state: 'latched' }, row('a', 20), NOW)).toBe(false);
-    expect(isBackInAlarm(high, row('a', 1122), NOW)).toBe(false);
+    expect(backWords(high, row('a', 20), NOW)).toContain('below the level now');
+    expect(backWords({ ...high, threshold: 19.5, current_value: 19, peak_value: 18 }, row('a', 20.9, { a3_level: 19.5 }), NOW)).toContain('above the level now');
+    expect(backWords({ ...high, state: 'latched' }, row('a', 20), NOW)).toBe('');
+    expect(backWords(high, row('a', 1122), NOW)).toBe('');
+    expect(backWords(high, row('a', null), NOW)).toBe('');
   });
 });
 
