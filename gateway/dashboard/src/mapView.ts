@@ -78,11 +78,61 @@ export function groupsOf(sorted: readonly { item: FleetItem; place: Place }[], p
 /** How many of them are in alarm: the marker has the reading of one. */
 export const alarmsIn = ({ items }: MarkerGroup): number => items.filter(({ condition }) => isAlarm(condition)).length;
 
+/** Gas, and a fault that is critical: what the map says also of detectors that it does not show. */
+const mustBeSaid = ({ row, condition }: FleetItem): boolean => isAlarm(condition) || (condition === 'fault' && row.status === 'critical');
+
 /** What is in alarm and in none of the groups that are seen: outside the view, without a place, or not drawn yet. */
 export function unseenAlarms(all: readonly { item: FleetItem }[], seen: readonly MarkerGroup[]): FleetItem[] {
   const ids = new Set(seen.flatMap(({ items }) => items.map(({ row }) => row.deviceId)));
-  return all.map(({ item }) => item).filter(({ row, condition }) => isAlarm(condition) && !ids.has(row.deviceId));
+  return all.map(({ item }) => item).filter((item) => mustBeSaid(item) && !ids.has(item.row.deviceId));
 }
+
+/** The part of the map that is seen, in the pixels of the markers. */
+export interface Frame {
+  left: number;
+  top: number;
+  width: number;
+  height: number;
+}
+
+/** Where the label of a marker is: moved aside by so many pixels, and above its marker instead of below. */
+export interface Label {
+  aside: number;
+  isAbove: boolean;
+  /** It covers no label of a more urgent one. Otherwise it is seen when somebody points at its marker. */
+  isShown: boolean;
+}
+
+/** From the middle of a marker to its label, and the height of a label, in pixels as the style sheet has them. */
+const LABEL = { away: 24, height: 42 };
+/** At least as wide as the label will be: the style sheet cuts longer ones. */
+const widthOf = ({ row }: FleetItem): number => Math.min(182, 8 * Math.max((row.name || row.deviceId).length + 5, 20)) + 20;
+/** There is room for one label only. */
+const NARROW = 480;
+
+/** The labels of what is in alarm, by the lead of its group. `sorted` has the most urgent first. */
+export function labelsOf(sorted: readonly { group: MarkerGroup; at: Point }[], frame: Frame): Map<string, Label> {
+  const labels = new Map<string, Label>();
+  const taken: Frame[] = [];
+  const most = frame.width < NARROW ? 1 : Number.POSITIVE_INFINITY;
+  const [right, bottom] = [frame.left + frame.width, frame.top + frame.height];
+  for (const { group, at } of sorted) {
+    if (!isAlarm(group.lead.condition)) continue;
+    const width = widthOf(group.lead);
+    const left = Math.max(frame.left, Math.min(at.x - width / 2, right - width));
+    const isAbove = at.y + LABEL.away + LABEL.height > bottom;
+    const top = isAbove ? at.y - LABEL.away - LABEL.height : at.y + LABEL.away;
+    const box = { left, top, width, height: LABEL.height };
+    const isInside = at.x >= frame.left && at.x <= right && at.y >= frame.top && at.y <= bottom;
+    const isShown = isInside && taken.length < most && !taken.some((other) => overlap(box, other));
+    if (isShown) taken.push(box);
+    labels.set(group.lead.row.deviceId, { aside: isInside ? left + width / 2 - at.x : 0, isAbove, isShown });
+  }
+  return labels;
+}
+
+const overlap = (a: Frame, b: Frame): boolean =>
+  a.left < b.left + b.width && b.left < a.left + a.width && a.top < b.top + b.height && b.top < a.top + a.height;
 
 /** A leader that is near is in the same cell or in one beside it. */
 function nearest(byCell: Map<string, { group: MarkerGroup; at: Point }[]>, column: number, row: number, at: Point, distance: number): MarkerGroup | undefined {

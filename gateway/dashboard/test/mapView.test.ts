@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import type { FleetRow, SitePlan } from '../src/client';
-import { alarmsIn, groupsOf, isAlarm, isOnPlan, mapItems, placeOf, unseenAlarms, type Place } from '../src/mapView';
+import { alarmsIn, groupsOf, isAlarm, isOnPlan, labelsOf, mapItems, placeOf, unseenAlarms, type Place } from '../src/mapView';
 import { seeded } from './random';
 
 const NOW = Date.parse('2026-11-26T10:00:00.000Z');
@@ -110,5 +110,40 @@ describe('an alarm that nobody sees on the map', () => {
     expect(ids).toEqual(['nowhere', 'outside']);
     // Nothing is drawn yet.
     expect(unseenAlarms(all, [])).toHaveLength(4);
+  });
+});
+
+describe('the labels of markers', () => {
+  const frame = { left: 0, top: 0, width: 1000, height: 600 };
+  const at = (deviceId: string, x: number, y: number, more: Partial<FleetRow> = { level: 'A3' }) => {
+    const [placed] = placedOf([row(deviceId, 1, 1, more)]);
+    if (!placed) throw new Error('it has a place');
+    return { group: { lead: placed.item, place: placed.place, items: [placed.item] }, at: { x, y } };
+  };
+  const shown = (labels: ReturnType<typeof labelsOf>) => [...labels].filter(([, label]) => label.isShown).map(([id]) => id);
+
+  it('cover none of a more urgent one', () => {
+    const labels = labelsOf([at('worst', 500, 300), at('beside', 560, 310, { level: 'A2' }), at('far', 800, 300, { level: 'A1' }), at('fault', 100, 100, { level: 'fault' })], frame);
+    expect(shown(labels)).toEqual(['worst', 'far']);
+    expect([...labels.keys()]).toEqual(['worst', 'beside', 'far']);
+  });
+
+  it('stay in the frame', () => {
+    const labels = labelsOf([at('west', 5, 100), at('east', 995, 100), at('south', 500, 590), at('outside', 1100, 300)], frame);
+    expect(labels.get('west')?.aside).toBeGreaterThan(0);
+    expect(labels.get('east')?.aside).toBe(-Number(labels.get('west')?.aside));
+    expect(labels.get('south')).toMatchObject({ aside: 0, isAbove: true, isShown: true });
+    expect(labels.get('outside')?.isShown).toBe(false);
+  });
+
+  it('are one in a narrow frame', () => {
+    expect(shown(labelsOf([at('worst', 100, 100), at('next', 100, 400)], { ...frame, width: 340 }))).toEqual(['worst']);
+  });
+});
+
+describe('alarms that are not seen', () => {
+  it('are said, and critical faults too', () => {
+    const all = mapItems([row('gas', 1, 1, { level: 'A1' }), row('broken', 1, 1, { level: 'fault', status: 'critical' }), row('frozen', 1, 1, { level: 'fault', status: 'warning' })], NOW);
+    expect(unseenAlarms(all, []).map(({ row: { deviceId } }) => deviceId)).toEqual(['gas', 'broken']);
   });
 });

@@ -4,7 +4,7 @@ import 'leaflet/dist/leaflet.css';
 import { onBeforeUnmount, onMounted, ref, shallowRef, type Ref } from 'vue';
 
 import type { SitePlan } from '../client';
-import type { Place, Point } from '../mapView';
+import type { Frame, Place, Point } from '../mapView';
 import { texts } from '../texts';
 
 /** A detector is found on the metre. */
@@ -31,6 +31,8 @@ export interface PlanMap {
   pixels: (place: Place) => Point;
   /** Where it is in the layer. */
   pointOf: (place: Place) => Point;
+  /** What is seen of the layer. */
+  view: () => Frame;
   isSeen: (place: Place) => boolean;
   /** It is seen, or a bit outside. */
   isNear: (place: Place) => boolean;
@@ -109,6 +111,10 @@ export function useMap(frame: Readonly<Ref<HTMLElement | null>>, clicked: (place
     layer,
     pixels: (place) => current().project(coordinates(place)),
     pointOf: (place) => current().latLngToLayerPoint(coordinates(place)),
+    view: () => {
+      const [{ x: left, y: top }, { x: width, y: height }] = [current().containerPointToLayerPoint([0, 0]), current().getSize()];
+      return { left, top, width, height };
+    },
     isSeen: (place) => current().getBounds().contains(coordinates(place)),
     isChosen: () => isChosen,
     isNear: (place) => current().getBounds().pad(MARGIN).contains(coordinates(place)),
