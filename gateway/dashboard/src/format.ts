@@ -77,12 +77,22 @@ export function zonedTime(time: Time): string {
 /** Whether the clocks of this zone were not changed between the two. */
 export const isSameOffset = (a: number, b: number): boolean => new Date(a).getTimezoneOffset() === new Date(b).getTimezoneOffset();
 
+const isSameDay = (at: number, now: number): boolean => Math.abs(now - at) < DAY_MS && new Date(now).getDate() === new Date(at).getDate();
+
 /** The time of day, and the date too if it is not today's. */
 export function shortTime(time: Time, now = Date.now()): string {
   const at = parsed(time);
   if (at === null) return texts.none;
-  const isRecent = Math.abs(now - at) < DAY_MS && new Date(now).getDate() === new Date(at).getDate();
-  return isRecent ? clock.format(at) : full.format(at);
+  return isSameDay(at, now) ? clock.format(at) : full.format(at);
+}
+
+const minute = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
+
+/** The time of day and how long ago that was; the date too if it is not today's. */
+export function since(time: Time, now: number): string {
+  const at = parsed(time);
+  if (at === null) return texts.unknown;
+  return `${isSameDay(at, now) ? minute.format(at) : full.format(at)} · ${ago(Math.max(0, now - at))}`;
 }
 
 export const alarmType = (type: string): string => texts.alarmType[type] ?? type.replaceAll('_', ' ');

@@ -5,7 +5,7 @@ import { labelOf } from '../src/client/alarmStore';
 import { conditionOf, worstOf } from '../src/condition';
 import { csvOf } from '../src/csv';
 import { LastReadings, fleetView } from '../src/fleetView';
-import { ago, shortTime, span, withUnit } from '../src/format';
+import { ago, shortTime, since, span, withUnit } from '../src/format';
 import { heldOrder } from '../src/heldOrder';
 import { bandsOf, levelsOf } from '../src/levels';
 import { NewAlarms } from '../src/stores/newAlarms';
@@ -293,6 +293,9 @@ describe('texts', () => {
     expect(span(125 * 60_000)).toBe('2 h 5 min');
     expect(span(3 * 86_400_000)).toBe('3 d');
     expect(ago(null)).toBe('unknown');
+    expect(since(iso(NOW - 5 * 60_000), NOW)).toMatch(/\d\d:\d\d(:\d\d)? · 5 min ago$/);
+    expect(since(iso(NOW - 3 * 86_400_000), NOW)).toMatch(/2026.* · 3 d ago$/);
+    expect(since('', NOW)).toBe('unknown');
     expect(withUnit(null, 'ppm')).toBe('No reading');
     expect(withUnit(0, 'ppm')).toBe('0 ppm');
   });
