@@ -76,6 +76,12 @@ export function shiftCounts(alarms: readonly ShiftAlarm[]): ShiftCounts {
   return counts;
 }
 
+/** How many detectors are heard, and have no reading that can be used: they hide as much. */
+export function unusableOf(rows: readonly FleetRow[], serverNow: number): number {
+  const silent = new Set(silentOf(rows, serverNow).map(({ row }) => row));
+  return rows.filter((row) => !silent.has(row) && (row.sensor_reading === null || row.data_quality === 'bad')).length;
+}
+
 /** Detectors that may hide anything, whatever they said last: the longest silent first. */
 export function silentOf(rows: readonly FleetRow[], serverNow: number): SilentDetector[] {
   const isSilent = ({ status, data_quality, offline, lastSeen }: FleetRow) =>

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import type { AlarmLogRow, FleetRow } from '../src/client';
-import { shiftAlarms, shiftCounts, silentOf } from '../src/shiftReport';
+import { shiftAlarms, shiftCounts, silentOf, unusableOf } from '../src/shiftReport';
 
 const NOW = Date.parse('2026-11-26T10:00:00.000Z');
 const row = (minute: number, more: Partial<AlarmLogRow> = {}) =>
@@ -90,5 +90,17 @@ describe('the report of a shift', () => {
       ['silent', 'unknown'],
       ['just silent', 'a2'],
     ]);
+  });
+
+  it('counts a detector that is heard without a usable reading, and no silent one twice', () => {
+    const device = (deviceId: string, more: Partial<FleetRow>) =>
+      ({ deviceId, status: 'online', alarm_status: 'NORMAL', data_quality: 'good', sensor_reading: 1, lastSeen: new Date(NOW - 1000).toISOString(), level: null, ...more }) as FleetRow;
+    const rows = [
+      device('fine', {}),
+      device('unreadable', { status: 'critical', level: 'fault', data_quality: 'bad', sensor_reading: null }),
+      device('in A2, unreadable now', { status: 'critical', level: 'A2', data_quality: 'bad' }),
+      device('silent', { status: 'offline', sensor_reading: null }),
+    ];
+    expect(unusableOf(rows, NOW)).toBe(2);
   });
 });

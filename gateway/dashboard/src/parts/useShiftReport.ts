@@ -2,7 +2,7 @@
 import { computed, ref, shallowRef, type ComputedRef, type Ref, type ShallowRef } from 'vue';
 
 import { RestError, isCurrent, labelOf, nameOf, useAlarms, useFleet, useGateway, useLinkState, type AlarmLogRow, type OpenAlarm, type Rest } from '../client';
-import { shiftAlarms, silentOf, type ShiftAlarm, type SilentDetector } from '../shiftReport';
+import { shiftAlarms, silentOf, unusableOf, type ShiftAlarm, type SilentDetector } from '../shiftReport';
 import { sortedNow } from '../standing';
 import { texts } from '../texts';
 
@@ -19,6 +19,8 @@ export interface ShiftReport {
   open: (OpenAlarm & { label: string })[];
   alarms: (ShiftAlarm & { name: string; zone: string })[];
   silent: SilentDetector[];
+  /** Detectors that are heard without a usable reading. */
+  unusable: number;
   detectors: number;
   /** There were more rows. */
   isCut: boolean;
@@ -68,6 +70,7 @@ export function useShiftReport(
       until,
       open: sortedNow(open.value, (id) => byId.get(id), until).map((alarm) => ({ ...alarm, label: labelOf({ ...alarm, name: nameOf(alarm) }) })),
       silent: silentOf(fleet.value, until),
+      unusable: unusableOf(fleet.value, until),
       detectors: fleet.value.length,
       wasLive: isCurrent(link.value),
     };
