@@ -188,7 +188,7 @@ fn register_rollups(
     let (behind, clock) = (Arc::clone(rollups), store.clock());
     meters.gauge(
         "ingest.rollups.behind.seconds",
-        "Seconds since the time up to which all rollups are made: up to one block of the finest level, and one pass. 0 before the first pass.",
+        "Seconds since the time up to which all rollups are made: up to one block of the finest level, and one pass. Before the first complete pass, since the start.",
         move || match behind.until.load(Ordering::Relaxed) {
             0 => 0,
             until => clock.now().duration_since(Time::from_millis(until)).as_secs(),

@@ -37,7 +37,7 @@ pub(crate) struct RollupTotals {
     pub(crate) blocks: AtomicU64,
     /// Devices whose keys could not be used, in the last pass.
     pub(crate) refused: AtomicU64,
-    /// Server time up to which everything is made, in milliseconds; 0 before the first pass.
+    /// Server time up to which everything is made, in milliseconds; that of the start before the first complete pass.
     pub(crate) until: AtomicI64,
 }
 
@@ -64,9 +64,16 @@ impl Rollups {
     }
 
     async fn keep_rolling_up(&self) {
+        let start = self.store.clock().now().as_millis();
+        self.totals.until.store(start, Ordering::Relaxed);
         loop {
             let is_complete = match self.pass().await {
                 Ok(is_complete) => is_complete,
+                // Only a key of the rollups themselves is refused here. Nobody else uses it, so nobody else would say it.
+                Err(err @ StoreError::Refused(_)) => {
+                    tracing::warn!(error = error_chain(&err), "the rollups were not made");
+                    false
+                }
                 // A Redis that cannot be used is logged by the heartbeat. The next pass makes what this one has not.
                 Err(err) => {
                     tracing::debug!(error = error_chain(&err), "the rollups were not made");

@@ -9,19 +9,20 @@ use crate::keys::{MAX_AUDIT, MAX_CHANGES, MAX_REVOKED, MAX_STORED_EVENTS, TRIM_E
 /// State of a device without its payload and its alarms: fields, entries in the indexes of the partition.
 pub const DEVICE_BYTES: u64 = 6 * 1024;
 /// An open alarm in the state of a device, acknowledged with the longest note.
-pub const ALARM_BYTES: u64 = 1536;
+pub const ALARM_BYTES: u64 = 2560;
 /// Alarms that one device can have at the same time: one of each of 12 kinds, and some of a newer release.
 pub const MAX_ALARMS: u64 = 16;
 /// Folded entries of the alarm log, of one group of alarms, in the state of a device that has written its share.
 /// Measured as JSON: see the tests.
-pub const FOLDED_GROUP_BYTES: u64 = 2 * 1024;
+pub const FOLDED_GROUP_BYTES: u64 = 3 * 1024;
 /// Such groups that one device can have at the same time.
 pub const MAX_FOLDED_GROUPS: u64 = MAX_FOLDED as u64;
 /// A published event that is stored whole.
 pub const EVENT_BYTES: u64 = 3 * 1024;
-/// A published event with alarm changes, in the changes stream.
+/// A published event with alarm changes, in the changes stream. Those of an alarm with a note, which only a person writes, take up to 1120
+/// bytes more.
 pub const CHANGE_BYTES: u64 = 3 * 1024;
-/// A line of the alarm log. One with a long note, which only a person writes, takes up to twice as much.
+/// A line of the alarm log. One with a note, which only a person writes, takes up to 1120 bytes more.
 pub const LOG_BYTES: u64 = 1024;
 /// A sample of the history.
 pub const SAMPLE_BYTES: u64 = 40;
@@ -227,8 +228,8 @@ fn history_need(bounds: &StoredBounds, maxmemory: u64) -> Need {
                 shown(limit)
             ),
             None if maxmemory == 0 => format!(
-                "{} without a maxmemory of Redis, else half of that (--connect asks it), or 200 samples of each device \
-                 if that is more",
+                "{} without a maxmemory of Redis, else half of that (--connect asks it), or 200 samples and two nodes \
+                 of each rollup of each device if that is more",
                 shown(limit)
             ),
             None => format!(

@@ -195,8 +195,13 @@ async fn tokens_and_broadcasts() -> Result<BTreeSet<String>> {
     browser
         .wait_for("the notice", |seen| seen.is_event("auth:expiring"))
         .await?;
+    // The list of places is sent again for another token. Only what changes after that list is an update.
+    let is_list = |seen: &BrowserEvent| seen.is_event("activeDevicesLocations");
+    browser.wait_for("a list of places", is_list).await?;
+    let from = browser.seen_count();
     let answer = browser.ask("auth:refresh", json!({"token": token})).await?;
     ensure!(answer["ok"] == true, "{answer}");
+    browser.wait_after(from, "another list", is_list).await?;
     let device = stack.device(SERIAL);
     device.send(1200).await?;
     browser.event_after(0, "subtronics:data", SERIAL).await?;

@@ -18,8 +18,8 @@ use super::path::PlanPath;
 use super::reply;
 use crate::error::ApiError;
 
-/// An SVG that is opened by itself is a page: it loads nothing and runs nothing.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
+/// An SVG that is opened by itself is a page: it loads nothing, runs nothing, sends no form and stands in no frame.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; sandbox; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 /// The image is only for clients that may read, and may be another one after a restart.
 const CACHING: &str = "private, no-cache";
 

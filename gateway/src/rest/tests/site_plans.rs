@@ -33,7 +33,7 @@ async fn the_plans_are_listed_and_their_images_sent_without_a_way_to_run_them() 
         ("content-type", "image/svg+xml"),
         (
             "content-security-policy",
-            "default-src 'none'; style-src 'unsafe-inline'",
+            "default-src 'none'; style-src 'unsafe-inline'; sandbox; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
         ),
         ("x-content-type-options", "nosniff"),
         ("cache-control", "private, no-cache"),

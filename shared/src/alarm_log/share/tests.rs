@@ -372,7 +372,7 @@ fn biggest_alarm(number: usize) -> Alarm {
         device_name: "Gas Sensor Block1".to_owned(),
         reading_timestamp: Some("2026-01-28 11:37:12".to_owned()),
         acknowledged: Some(crate::alarm::Acknowledgement {
-            note: Some("x".repeat(crate::alarm::Acknowledgement::MAX_NOTE)),
+            note: Some("🔥".repeat(crate::alarm::Acknowledgement::MAX_NOTE)),
             ..crate::alarm::Acknowledgement::new("Asha Raman", START)
         }),
         seen_before: Some(1_000_000_000),
