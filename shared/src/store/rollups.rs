@@ -180,15 +180,16 @@ impl<'a> RollupWork<'a> {
 }
 
 impl Store {
-    /// Notes which levels this process makes, and forgets those of which nothing can be left.
+    /// Notes which levels this process makes, and forgets others of which nothing can be left.
     pub async fn register_rollups(&self, levels: &Levels) -> Result<(), StoreError> {
         let now = self.connector.now();
         let known = self.registered_rollups().await?;
-        let made = levels.iter().map(|level| level.width);
-        let widths: BTreeSet<Width> = known.keys().copied().chain(made).collect();
+        let made: BTreeSet<Width> = levels.iter().map(|level| level.width).collect();
+        let widths: BTreeSet<Width> = known.keys().chain(&made).copied().collect();
         self.rollup_widths.set(&Vec::from_iter(widths));
-        let is_over = |(age, passed): &(Duration, Time)| *passed + *age < now;
-        let over = known.iter().filter(|(_, registered)| is_over(registered));
+        let over = known
+            .iter()
+            .filter(|(width, (age, passed))| !made.contains(*width) && *passed + *age < now);
         let over: Vec<u32> = over.map(|(width, _)| width.seconds()).collect();
         let answers = self.run_each(2, |_, index, pipe| {
             match index {
@@ -220,13 +221,15 @@ impl Store {
             pipe.cmd("HGETALL").arg(keys::ROLLUP_LEVELS);
         });
         let fields = match answer.await {
-            Ok(answer) => Vec::<(u32, String)>::from_redis_value(answer).unwrap_or_default(),
+            Ok(answer) => fields_of(answer),
             // Of the wrong type.
             Err(StoreError::Refused(_)) => Vec::new(),
             Err(err) => return Err(err),
         };
+        // Another release may have fields that this one does not know.
         let read = fields.into_iter().filter_map(|(width, text)| {
-            let (age, passed) = text.split_once(' ')?;
+            let width: u32 = str::from_utf8(&width).ok()?.parse().ok()?;
+            let (age, passed) = str::from_utf8(&text).ok()?.split_once(' ')?;
             let age = Duration::from_millis(age.parse().ok()?);
             let passed = Time::from_millis(passed.parse().ok()?);
             Some((Width::from_seconds(width)?, (age, passed)))
@@ -450,6 +453,10 @@ pub struct RollupUse {
 
 fn entry_id(end: Time) -> String {
     format!("{}-0", end.as_millis())
+}
+
+fn fields_of(answer: Value) -> Vec<(Vec<u8>, Vec<u8>)> {
+    Vec::from_redis_value(answer).unwrap_or_default()
 }
 
 /// Reads the answer to `TIME`.

@@ -85,7 +85,8 @@ pub(super) async fn chart(
     }))
 }
 
-/// Reads the coarsest rollup, then what it has not from the next, and the rest from the samples.
+/// Reads the coarsest rollup, then what it has not from the next, and the rest from the samples. Nothing is asked for a time before it
+/// begins.
 async fn fill(
     context: &RestContext,
     device: &DeviceId,
@@ -93,15 +94,16 @@ async fn fill(
 ) -> Result<Buckets, ApiError> {
     let mut buckets = Buckets::new(sources.frame);
     let mut left = vec![sources.frame.stretch()];
-    for width in &sources.rollups {
-        let mut still_left = Vec::new();
-        for stretch in left {
+    for (width, start) in &sources.rollups {
+        let (mut still_left, since) = Stretch::split(&left, *start);
+        for stretch in since {
             let blocks = read_rollup(context, device, *width, stretch, &mut buckets).await?;
             still_left.extend(stretch.without(&blocks));
         }
         left = still_left;
     }
-    for stretch in left {
+    let samples = sources.samples.map(|start| Stretch::split(&left, start).1);
+    for stretch in samples.unwrap_or_default() {
         let last = Time::from_millis(stretch.end.as_millis() - 1);
         read(context, device, (stretch.start, last), |samples| {
             for sample in samples {

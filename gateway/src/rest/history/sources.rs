@@ -16,8 +16,11 @@ use super::buckets::Frame;
 pub(super) struct Sources {
     /// The buckets of the chart.
     pub(super) frame: Frame,
-    /// The rollups, the coarsest first. Behind them come the samples.
-    pub(super) rollups: Vec<Width>,
+    /// The rollups and the start of their first buckets, the coarsest first. The first block of a level may begin before it: then that part
+    /// of it was never made, and a finer level may have it.
+    pub(super) rollups: Vec<(Width, Time)>,
+    /// Since when there are samples, which come behind the rollups. Nothing is older.
+    pub(super) samples: Option<Time>,
     /// From when on something is stored; `None` if nothing is.
     pub(super) reaches_from: Option<Time>,
 }
@@ -42,21 +45,22 @@ impl Sources {
         let reaches_from = starts.min();
         let needed = needed_width(&levels, begin.samples, bounds.0);
         let widest = plain.width_ms().max(needed.map_or(0, Width::millis));
-        let mut rollups: Vec<Width> = Vec::new();
-        for (width, _) in levels.iter().rev() {
+        let mut rollups: Vec<(Width, Time)> = Vec::new();
+        for (width, start) in levels.iter().rev() {
             let is_part = rollups
                 .last()
-                .is_none_or(|coarser| coarser.is_multiple_of(*width));
+                .is_none_or(|(coarser, _)| coarser.is_multiple_of(*width));
             if width.millis() <= widest && is_part {
-                rollups.push(*width);
+                rollups.push((*width, *start));
             }
         }
         let aligned = rollups
             .first()
-            .and_then(|width| Frame::aligned(bounds, points, *width, now));
+            .and_then(|(width, _)| Frame::aligned(bounds, points, *width, now));
         Some(Self {
             frame: aligned.unwrap_or(plain),
             rollups: aligned.map_or_else(Vec::new, |_| rollups),
+            samples: begin.samples,
             reaches_from,
         })
     }
@@ -66,10 +70,15 @@ impl Sources {
 /// finest first.
 fn needed_width(levels: &[(Width, Time)], samples: Option<Time>, since: Time) -> Option<Width> {
     let has_all = |start: Option<Time>, coarser: &[(Width, Time)]| {
-        // It lacks something if a bucket of a coarser level is over before it begins.
+        // It lacks something if a coarser level has older buckets. One that is younger than `since` began with it, in the middle of a bucket.
         coarser.iter().all(|(width, first)| {
-            let first = width.bucket_start(since.max(*first));
-            start.is_some_and(|start| first >= width.bucket_start(start))
+            start.is_some_and(|start| {
+                if since > *first {
+                    since >= start
+                } else {
+                    *first >= width.bucket_start(start)
+                }
+            })
         })
     };
     if has_all(samples, levels) {

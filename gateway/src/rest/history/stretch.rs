@@ -22,6 +22,24 @@ impl Stretch {
         self.start <= at && at < self.end
     }
 
+    /// Divides stretches into what is before a time, and what is not.
+    pub(super) fn split(stretches: &[Self], at: Time) -> (Vec<Self>, Vec<Self>) {
+        let until = |stretch: &Self| Self {
+            end: stretch.end.min(at),
+            ..*stretch
+        };
+        let since = |stretch: &Self| Self {
+            start: stretch.start.max(at),
+            ..*stretch
+        };
+        let mut before: Vec<Self> = stretches.iter().map(until).collect();
+        let mut after: Vec<Self> = stretches.iter().map(since).collect();
+        for parts in [&mut before, &mut after] {
+            parts.retain(|part| part.start < part.end);
+        }
+        (before, after)
+    }
+
     /// Returns the parts of it that no block of a rollup has. The blocks are in the order of their times.
     pub(super) fn without(self, blocks: &[Self]) -> Vec<Self> {
         let mut left = Vec::new();

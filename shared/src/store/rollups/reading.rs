@@ -54,8 +54,15 @@ impl Store {
         let mut firsts = firsts.into_iter();
         let samples = firsts.next().flatten().and_then(|entry| entry.written());
         let bucket = |(entry, width): (Option<Entry>, &Width)| {
-            let block = block_of(entry?, *width)?;
-            block.buckets().next().map(|(start, _)| start)
+            let entry = entry?;
+            // One that cannot be read does not hide the later ones.
+            let block_start = entry
+                .written()?
+                .as_millis()
+                .saturating_sub(width.block_millis());
+            let block = block_of(entry, *width);
+            let bucket = block.and_then(|block| block.buckets().next().map(|(start, _)| start));
+            Some(bucket.unwrap_or(Time::from_millis(block_start)))
         };
         Ok(HistoryBegin {
             samples,

@@ -332,12 +332,20 @@ async fn a_width_that_is_no_longer_made_is_forgotten_when_nothing_can_be_left_of
     set.arg(crate::keys::ROLLUP_LEVELS);
     set.arg("300").arg("86400000 1795500000000");
     set.arg("7").arg("x").arg("420").arg("5 x");
+    set.arg("of a newer release").arg(b"\xff");
     set.exec_async(&mut redis).await.expect("set");
     let widths = async || store.rollup_widths().await.expect("widths");
     assert_eq!(widths().await, [60, 300, 900].map(width));
     let coarse: Levels = "15m:90d".parse().expect("levels");
     store.register_rollups(&coarse).await.expect("registered");
     assert_eq!(widths().await, [60, 900].map(width), "a day has passed");
+    // One that is made again after nothing could be left of it.
+    let mut set = redis::cmd("HSET");
+    set.arg(crate::keys::ROLLUP_LEVELS);
+    set.arg("900").arg("86400000 1795500000000");
+    set.exec_async(&mut redis).await.expect("set");
+    store.register_rollups(&coarse).await.expect("registered");
+    assert_eq!(widths().await, [60, 900].map(width));
     redis::cmd("SET")
         .arg(crate::keys::ROLLUP_LEVELS)
         .arg("x")
@@ -345,6 +353,26 @@ async fn a_width_that_is_no_longer_made_is_forgotten_when_nothing_can_be_left_of
         .await
         .expect("set");
     assert_eq!(widths().await, [], "a key of the wrong type");
+}
+
+#[tokio::test]
+async fn a_block_that_cannot_be_read_hides_no_other() {
+    let server = RedisServer::start().await;
+    let (store, mut redis) = (server.store(), server.connect().await);
+    let key = store.keys(&device()).rollup(&device(), width(60));
+    let end = START + 15 * 60_000;
+    let mut add = redis::cmd("XADD");
+    add.arg(&key).arg(format!("{end}-0")).arg("b").arg("x");
+    add.exec_async(&mut redis).await.expect("added");
+    let history = store.keys(&device()).history(&device());
+    let samples = fill(&mut redis, &history, 2_000, 1_000).await;
+    let until = end + 15 * 60_000;
+    make_minutes(&store, until).await.expect("made");
+    let expected = blocks_of(width(60), &samples[900..1_800]);
+    assert_eq!(stored(&store, 60).await, expected);
+    let begin = store.history_begin(&device(), &[width(60)]).await;
+    let start = Some(Time::from_millis(START));
+    assert_eq!(begin.expect("an answer").levels, [start]);
 }
 
 #[tokio::test]

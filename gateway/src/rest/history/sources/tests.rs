@@ -35,7 +35,7 @@ fn chosen(from: i64, until: i64, points: usize, begin: &HistoryBegin) -> (Vec<u3
     let now = at(100_000);
     let sources = Sources::choose((at(from), until), points, (&widths, begin), now);
     let sources = sources.expect("a time");
-    let rollups = sources.rollups.iter().map(|width| width.seconds());
+    let rollups = sources.rollups.iter().map(|(width, _)| width.seconds());
     (rollups.collect(), sources.frame.width_ms() / MINUTE)
 }
 
@@ -91,6 +91,22 @@ fn a_device_that_is_younger_than_its_samples_are_kept_is_shown_by_them() {
 }
 
 #[test]
+fn the_left_edge_has_what_only_a_coarser_rollup_has() {
+    let widths = [width(60), width(3_600)];
+    // Minutes begin in the middle of an hour.
+    let kept = begin(None, &[Some(6_030), Some(0)]);
+    let choose = |from: i64| {
+        let bounds = (at(from), at(6_050));
+        let sources = Sources::choose(bounds, 45, (&widths, &kept), at(9_999));
+        let rollups = sources.expect("a time").rollups;
+        let widths = rollups.iter().map(|(width, _)| width.seconds());
+        widths.collect::<Vec<u32>>()
+    };
+    assert_eq!(choose(6_005), [3_600, 60]);
+    assert_eq!(choose(6_030), [60]);
+}
+
+#[test]
 fn widths_of_an_earlier_setting_are_only_used_where_they_fit() {
     let widths = [width(60), width(120), width(180), width(900)];
     let all = begin(Some(0), &[Some(0); 4]);
@@ -98,7 +114,7 @@ fn widths_of_an_earlier_setting_are_only_used_where_they_fit() {
         let until = Time::from_millis(at(3_600).as_millis() - 1);
         let sources = Sources::choose((at(0), until), points, (&widths, &all), at(9_999));
         let sources = sources.expect("a time");
-        let rollups = sources.rollups.iter().map(|width| width.seconds());
+        let rollups = sources.rollups.iter().map(|(width, _)| width.seconds());
         rollups.collect::<Vec<u32>>()
     };
     assert_eq!(
@@ -182,25 +198,27 @@ impl Stored {
     fn chart(&self, sources: &Sources) -> Vec<Bucket> {
         let mut buckets = Buckets::new(sources.frame);
         let mut left = vec![sources.frame.stretch()];
-        for width in &sources.rollups {
+        for (width, start) in &sources.rollups {
             let level = self.levels.iter().find(|(known, _)| known == width);
             let (_, blocks) = level.expect("a stored width");
-            left = left
-                .into_iter()
-                .flat_map(|stretch| {
-                    let overlapping = blocks
-                        .iter()
-                        .filter(|block| block.end() > stretch.start && block.start() < stretch.end);
-                    for (at, sums) in overlapping.clone().flat_map(Block::buckets) {
-                        if stretch.contains(at) {
-                            buckets.merge(at, sums);
-                        }
+            let (mut earlier, since) = Stretch::split(&left, *start);
+            let rest = since.into_iter().flat_map(|stretch| {
+                let overlapping = blocks
+                    .iter()
+                    .filter(|block| block.end() > stretch.start && block.start() < stretch.end);
+                for (at, sums) in overlapping.clone().flat_map(Block::buckets) {
+                    if stretch.contains(at) {
+                        buckets.merge(at, sums);
                     }
-                    let times: Vec<Stretch> = overlapping.map(Stretch::of).collect();
-                    stretch.without(&times)
-                })
-                .collect();
+                }
+                let times: Vec<Stretch> = overlapping.map(Stretch::of).collect();
+                stretch.without(&times)
+            });
+            earlier.extend(rest);
+            left = earlier;
         }
+        let samples = sources.samples.map(|start| Stretch::split(&left, start).1);
+        let left = samples.unwrap_or_default();
         for (at, sample) in &self.samples {
             if left.iter().any(|stretch| stretch.contains(*at)) {
                 buckets.add(*at, sample);
@@ -244,6 +262,8 @@ proptest! {
         trimmed in prop_oneof![Just(0_i64), 0_i64..6_000_000],
         (missing_before, missing_each) in (0_usize..6, 1_usize..5),
         has_gaps in any::<bool>(),
+        // From where on there was what each level was made of.
+        begun in prop::array::uniform3(prop_oneof![Just(0_i64), 0_i64..200]),
     ) {
         let all: Vec<(Time, Sample)> = (0..)
             .zip(&times)
@@ -251,8 +271,12 @@ proptest! {
             .collect();
         let now = Time::from_millis(START + 6_000_000);
         let widths = [1, 5, 30].map(width);
+        let begun = begun.map(|number| Time::from_millis(START + if has_gaps { number * 30_000 } else { 0 }));
+        let mut begins = widths.iter().zip(begun);
         let levels = widths.map(|width| {
-            let mut blocks = blocks(width, &all, now);
+            let (_, begun) = begins.next().expect("a time for each");
+            let first = all.partition_point(|(at, _)| *at < begun);
+            let mut blocks = blocks(width, &all[first..], now);
             if has_gaps {
                 let mut index = 0;
                 blocks.retain(|_| {
@@ -281,16 +305,17 @@ proptest! {
         let is_stored = |at: Time| {
             let in_samples = stored.samples.iter().any(|(other, _)| *other == at);
             let has = |blocks: &[Block]| blocks.iter().any(|block| Stretch::of(block).contains(at));
-            let mut levels = stored.levels.iter();
-            let is_read = |width: &Width| sources.rollups.contains(width);
-            in_samples || levels.any(|(width, blocks)| is_read(width) && has(blocks))
+            let mut levels = stored.levels.iter().zip(begun);
+            let is_read = |width: &Width| sources.rollups.iter().any(|(read, _)| read == width);
+            in_samples || levels.any(|((width, blocks), begun)| is_read(width) && begun <= at && has(blocks))
         };
-        // Without gaps nothing is overlooked either: only what was not in a block yet when it was trimmed, and what was in one second with
-        // the first sample that is left.
+        // Without gaps nothing is overlooked either: only what was not in a block yet when it was trimmed, and, of a device that is younger
+        // than the chart, what was in one second with the first sample that is left.
         let closed = width(1).block_start(now);
         let first_left = stored.samples.first().map(|(at, _)| width(1).bucket_start(*at));
         let must_be_read = |at: Time| {
             let is_apart = Some(width(1).bucket_start(at)) != first_left;
+            let is_apart = is_apart || all.first().is_some_and(|(first, _)| *first < bounds.0);
             !has_gaps && bounds.0 <= at && at < closed && is_apart
         };
         let expected: Vec<&(Time, Sample)> = all

@@ -139,9 +139,9 @@ fn trim(world: &World, from_ms: i64) {
     redis_cli(&world.redis, &["XTRIM", &key, "MINID", &oldest]);
 }
 
-/// Makes the rollups of minutes until then.
-async fn roll_up(world: &World, until_ms: i64) {
-    let levels: Levels = "1m:7d".parse().expect("levels");
+/// Makes the rollups of this level until then, of the samples that are left.
+async fn roll_up(world: &World, level: &str, until_ms: i64) {
+    let levels: Levels = level.parse().expect("levels");
     let level = levels.finest().expect("a level");
     let store = &world.store;
     store.register_rollups(&levels).await.expect("registered");
@@ -167,7 +167,7 @@ async fn a_chart_goes_on_from_rollups_to_samples_without_a_seam() {
         };
         add(&world, START + number * 5_000, value, "good");
     }
-    roll_up(&world, START + 30 * MINUTE).await;
+    roll_up(&world, "1m:7d", START + 30 * MINUTE).await;
     let minutes = |from: i64, until: i64, rest: &str| {
         path(START + from * MINUTE, START + until * MINUTE - 1, rest)
     };
@@ -215,6 +215,32 @@ async fn a_chart_goes_on_from_rollups_to_samples_without_a_seam() {
     let at = |after: i64| json!(Time::from_millis(FROM + START + after).to_iso());
     assert_eq!(from, [at(MINUTE), at(3 * MINUTE)], "{cut}");
     assert_eq!(of(&cut, "count"), [24, 12], "{cut}");
+}
+
+#[tokio::test]
+async fn the_first_block_of_a_new_level_hides_nothing_of_an_earlier_one() {
+    /// From `FROM` to where a block of every width begins.
+    const START: i64 = 34_000_000;
+    const MINUTE: i64 = 60_000;
+    const HOUR: i64 = 60 * MINUTE;
+    let world = World::start().await;
+    // Two blocks of hours, eight of quarters of an hour.
+    for number in 0..180 {
+        let value = if number == 15 { "612.5" } else { "12" };
+        add(&world, START + number * 10 * MINUTE, value, "good");
+    }
+    roll_up(&world, "15m:90d", START + 30 * HOUR).await;
+    // The source of the new level reaches into the middle of its first block.
+    trim(&world, START + 7 * HOUR);
+    roll_up(&world, "1h:90d", START + 30 * HOUR).await;
+    trim(&world, START + 29 * HOUR);
+    let whole = path(START, START + 30 * HOUR - 1, "?points=30&");
+    let chart = world.get(&whole).await;
+    assert_eq!(chart["bucket_ms"], HOUR);
+    let buckets = chart["buckets"].as_array().expect("buckets");
+    let counts: Vec<&Value> = buckets.iter().map(|bucket| &bucket["count"]).collect();
+    assert_eq!(counts, [6; 30]);
+    assert_eq!(buckets[2]["max"], json!(612.5));
 }
 
 #[tokio::test]
