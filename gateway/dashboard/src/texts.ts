@@ -331,7 +331,7 @@ export const texts = {
     age: 'Age of the reading',
     taken: 'Received',
     deviceTime: 'Clock of the detector, as sent',
-    deviceClockWrong: 'The clock of the detector is wrong. The age is told by the server.',
+    deviceClockWrong: "The detector's own time is missing or wrong. Ages are by the server's clock.",
     messageType: 'Message type',
     serial: 'Serial number',
     place: 'Place',

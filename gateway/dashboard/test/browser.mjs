@@ -437,7 +437,7 @@ await step('a detector that sends nothing readable, and one whose clock is wrong
   await seen(operator.getByTestId('gauge-value').getByText('No reading'));
   await seen(operator.getByText('No usable reading').first());
   await open(operator, '/ui/devices/OTSM-0007');
-  await seen(operator.getByText('The clock of the detector is wrong.'));
+  await seen(operator.getByText("The detector's own time is missing or wrong."));
 });
 
 await step('a part of the trend is read anew, and a double click leads back', async () => {
