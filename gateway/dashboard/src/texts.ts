@@ -168,6 +168,7 @@ export const texts = {
     explain: 'It counts for what is listed here, as you see it now, and never for a higher level that comes later.',
     list: 'Alarms to acknowledge',
     note: 'Note (optional), visible to everyone',
+    name: 'Your name (optional), visible to everyone',
     noteLength: (used: number, most: number) => `${used} of ${most}`,
     noteForAll: 'The same note for all of them.',
     noted: (note: string) => `Note: ${note}`,

@@ -35,6 +35,14 @@ describe('a request', () => {
     expect(requests.map(({ init }) => JSON.parse(String(init.body)))).toEqual([{ seen, note: 'The crew is on its way.' }, { seen }]);
   });
 
+  it('has the name of whoever acknowledges without a token', async () => {
+    const requests = serve(() => ({ body: { success: true } }));
+    await rest.acknowledge('a', 'x', { epoch: 'e', seq: 7 }, '', ' Asha ');
+    await rest.acknowledge('a', 'x', { epoch: 'e', seq: 7 }, '', ' ');
+    const seen = { epoch: 'e', seq: 7 };
+    expect(requests.map(({ init }) => JSON.parse(String(init.body)))).toEqual([{ seen, acknowledged_by: 'Asha' }, { seen }]);
+  });
+
   it('is answered with what became of an acknowledgement', async () => {
     const results = async (status: number, body: unknown) => {
       serve(() => ({ status, body }));

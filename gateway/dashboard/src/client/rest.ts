@@ -84,6 +84,8 @@ export type Acknowledgement =
 
 /** The most characters of a note. */
 export const NOTE_MAX = 280;
+/** The most characters of the name of who acknowledges. */
+export const NAME_MAX = 128;
 
 export class RestError extends Error {
   /** 0: no answer. */
@@ -215,13 +217,14 @@ export class Rest {
     return samples;
   }
 
-  /** Acknowledges what the operator has `seen`, and never a level that came later. The `note` is for everybody who sees the alarm. */
-  async acknowledge(deviceId: string, alarmId: string, seen: Position, note = ''): Promise<Acknowledgement> {
+  /** Acknowledges what the operator has `seen`, and never a level that came later. The `note` is for everybody who sees the alarm. `name`: who does it, if no token says so. */
+  async acknowledge(deviceId: string, alarmId: string, seen: Position, note = '', name = ''): Promise<Acknowledgement> {
     const path = `/devices/${encodeURIComponent(deviceId)}/subtronics/alerts/${encodeURIComponent(alarmId)}/acknowledge`;
     try {
       const answer = await this.#send<{ escalated?: boolean }>('POST', path, {
         seen: { epoch: seen.epoch, seq: seen.seq },
         ...(note.trim() ? { note: note.trim() } : {}),
+        ...(name.trim() ? { acknowledged_by: name.trim() } : {}),
       });
       return { result: answer.escalated ? 'escalated' : 'done' };
     } catch (error) {

@@ -13,6 +13,8 @@ const LONGEST_PAUSE_MS = 30_000;
 
 export const useSession = defineStore('session', () => {
   const token = useSessionStorage<string | null>('token', null);
+  /** What somebody without a token is called in acknowledgements. */
+  const ownName = useSessionStorage('name', '');
   const session = shallowRef<Session | null>(null);
   const who = ref<Who>('unknown');
   /** How often somebody signed in on this page. */
@@ -107,7 +109,7 @@ export const useSession = defineStore('session', () => {
     anonymousMay.value = new Set([...anonymousMay.value].filter((other) => other !== verb));
   }
 
-  return { token, session, who, logins, isUnsure, refusal, name, verbs, isSignedIn, isRefused, readsAll, rest, may, mayEdit, mayNot, load, identify, useToken, signOut };
+  return { token, ownName, session, who, logins, isUnsure, refusal, name, verbs, isSignedIn, isRefused, readsAll, rest, may, mayEdit, mayNot, load, identify, useToken, signOut };
 });
 
 /** Whether an id matches a pattern in which `*` stands for any characters. */
