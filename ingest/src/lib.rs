@@ -166,7 +166,6 @@ fn start_tasks(
         store: store.clone(),
         bounds: apply_config.bounds,
         history_bytes: config.history_bytes,
-        levels: config.rollups.clone(),
         totals: Arc::clone(&history),
     };
     lifecycle.spawn("trimming", trimming.run(lifecycle.clone()));

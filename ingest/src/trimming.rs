@@ -10,8 +10,8 @@
 //! 3. every second sample of the histories that are still too long, as often as needed, down to 100 samples of a device;
 //! 4. if Redis is nearly full, whoever fills it: events beyond the last 8 of each device. A client that continues from an older position
 //!    gets a snapshot and all alarm changes instead;
-//! 5. the oldest blocks of all rollups, if all that was not enough. Beyond half of `--history-bytes` rollups lose them in any case, so that
-//!    there is room for the samples of which the next blocks are made.
+//! 5. the oldest blocks of the longest rollups, if all that was not enough. Beyond half of `--history-bytes` rollups lose them in any case,
+//!    so that there is room for the samples of which the next blocks are made. Those of earlier settings count, too.
 //!
 //! Alarms, alarm changes and the alarm log are never dropped. Pace: one chunk of devices at a time, and pauses of nine times as long as
 //! Redis took.
@@ -27,8 +27,8 @@ use shared::error_chain::error_chain;
 use shared::keys;
 use shared::lifecycle::Lifecycle;
 use shared::memory_need::history_limit;
-use shared::rollup::Levels;
-use shared::store::{Bounds, HistoryBounds, HistoryUse, NODE, Store, StoreError};
+use shared::rollup::Width;
+use shared::store::{Bounds, HistoryBounds, HistoryUse, NODE, RollupUse, Store, StoreError};
 use tokio::time::sleep;
 
 use self::budget::{Found, Plan, WHOLE};
@@ -59,8 +59,6 @@ pub(crate) struct Trimming {
     pub(crate) bounds: Bounds,
     /// `--history-bytes`.
     pub(crate) history_bytes: Option<u64>,
-    /// The rollups that are made.
-    pub(crate) levels: Levels,
     pub(crate) totals: Arc<HistoryTotals>,
 }
 
@@ -104,6 +102,7 @@ impl Trimming {
     async fn pass(&self, plan: Plan) -> Result<Plan, StoreError> {
         let devices = self.store.devices().await?;
         let devices: Vec<DeviceId> = devices.into_iter().map(|(device, _)| device).collect();
+        let widths = self.store.rollup_widths().await?;
         let mut found = Found::default();
         for chunk in devices.chunks(CHUNK) {
             let began = Instant::now();
@@ -119,7 +118,9 @@ impl Trimming {
             for (history, dropped) in uses.into_iter().zip(dropped) {
                 found.add(history, dropped);
             }
-            found.rollup_bytes += self.measure_rollups(chunk, plan).await?;
+            for rollup in self.measure_rollups(chunk, &widths, plan).await? {
+                found.add_rollup(rollup);
+            }
         }
         let memory = self.store.measure_memory().await?;
         let limit = history_limit(self.history_bytes, memory.max);
@@ -144,26 +145,26 @@ impl Trimming {
         self.store.trim_histories(chunk, bounds).await
     }
 
-    /// Returns the bytes of the rollups of these devices, after the oldest blocks were removed if that is planned.
-    async fn measure_rollups(&self, chunk: &[DeviceId], plan: Plan) -> Result<u64, StoreError> {
-        if self.levels.is_empty() {
-            return Ok(0);
+    /// Returns what the rollups of these devices take, after the oldest blocks were removed if that is planned.
+    async fn measure_rollups(
+        &self,
+        chunk: &[DeviceId],
+        widths: &[Width],
+        plan: Plan,
+    ) -> Result<Vec<RollupUse>, StoreError> {
+        if widths.is_empty() {
+            return Ok(Vec::new());
         }
         let began = Instant::now();
-        let mut uses = self.store.rollup_uses(chunk, &self.levels).await?;
-        if let Some(percent) = plan.rollup_percent {
-            let keep: Vec<u64> = uses
-                .iter()
-                .map(|found| found.blocks * percent / 100)
-                .collect();
-            let dropped = self.store.drop_blocks(chunk, &self.levels, &keep).await?;
+        if let Some(max_blocks) = plan.max_blocks {
+            let dropped = self.store.drop_blocks(chunk, widths, max_blocks).await?;
             self.totals
                 .dropped_blocks
                 .fetch_add(dropped, Ordering::Relaxed);
-            uses = self.store.rollup_uses(chunk, &self.levels).await?;
         }
+        let uses = self.store.rollup_uses(chunk, widths).await?;
         rest_after(began).await;
-        Ok(uses.iter().map(|found| found.bytes).sum())
+        Ok(uses)
     }
 
     /// Shortens the histories that have more samples than this. Returns how many samples each device has lost.
@@ -211,14 +212,15 @@ impl Trimming {
 fn log_change(before: Plan, now: Plan) {
     if before.max_samples.is_some() == now.max_samples.is_some()
         && before.trims_events == now.trims_events
-        && before.rollup_percent.is_some() == now.rollup_percent.is_some()
+        && before.max_blocks.is_some() == now.max_blocks.is_some()
     {
         return;
     }
     let max_samples = now.max_samples;
-    if now.rollup_percent.is_some() {
+    if let Some(max_blocks) = now.max_blocks {
         tracing::warn!(
             max_samples,
+            max_blocks,
             "memory for history is short: the oldest blocks of the rollups are dropped early"
         );
     } else if now.trims_events {

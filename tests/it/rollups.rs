@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use shared::clock::Time;
 use shared::decimal::Decimal;
 use shared::device::DeviceId;
-use shared::keys::PartitionKeys;
+use shared::keys::{PartitionKeys, ROLLUP_LEVELS};
 use shared::reading::Quality;
 use shared::rollup::Width;
 use shared::sample::Sample;
@@ -81,6 +81,24 @@ async fn replace_history(redis: &mut MultiplexedConnection) -> Result<Time> {
             .await?;
     }
     Ok(first)
+}
+
+/// Adds a long rollup of a width that is no longer made.
+async fn leave_earlier_rollup(redis: &mut MultiplexedConnection) -> Result<()> {
+    let device: DeviceId = SERIAL.parse()?;
+    let width = Width::from_seconds(300).context("a width")?;
+    let key = PartitionKeys::new(device.partition(64)).rollup(&device, width);
+    let now = now(redis).await?.as_millis();
+    let level = format!("86400000 {now}");
+    let () = redis.hset(ROLLUP_LEVELS, 300, level).await?;
+    redis::cmd("XADD")
+        .arg(key)
+        .arg(format!("{}-0", now - 3_600_000))
+        .arg("b")
+        .arg("x".repeat(100_000))
+        .exec_async(redis)
+        .await?;
+    Ok(())
 }
 
 async fn chart(stack: &Stack, from: Time, until: Time, points: u32) -> Result<Value> {
@@ -186,6 +204,7 @@ async fn a_peak_of_one_sample_stays_in_the_chart_when_its_sample_is_gone() -> Re
     // Whoever begins anew finds what there is, and adds nothing to it, unless a block has ended meanwhile.
     kill_all(&mut stack).await?;
     let before = stored(&mut redis).await?;
+    leave_earlier_rollup(&mut redis).await?;
     start_all(&mut stack).await?;
     eventually("the passes are over, and wrote nothing twice", async || {
         for ingest in &stack.ingests {
@@ -194,6 +213,15 @@ async fn a_peak_of_one_sample_stays_in_the_chart_when_its_sample_is_gone() -> Re
         }
         let stored = stored(&mut redis.clone()).await?;
         ensure!(stored - before == written(&stack).await?, "{stored}");
+        Ok(())
+    })
+    .await?;
+
+    eventually("what an earlier setting left is counted", async || {
+        for ingest in &stack.ingests {
+            let bytes = ingest.metric("ingest_rollups_bytes").await?;
+            ensure!(bytes > 100_000.0, "{bytes}");
+        }
         Ok(())
     })
     .await?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shared::store::{HistoryUse, MemoryUse};
+use shared::store::{HistoryUse, MemoryUse, RollupUse};
 
 /// Samples that every device keeps, however little memory there is: one node of a stream.
 const MIN_SAMPLES: u64 = shared::store::NODE;
@@ -17,6 +17,8 @@ pub(crate) struct Found {
     pub(crate) samples: Vec<u64>,
     /// Bytes of all histories.
     pub(crate) bytes: u64,
+    /// Number of blocks of each rollup.
+    pub(crate) blocks: Vec<u64>,
     /// Bytes of all rollups.
     pub(crate) rollup_bytes: u64,
 }
@@ -28,17 +30,25 @@ impl Found {
         self.samples.push(left);
         self.bytes += history.bytes.saturating_mul(left) / history.samples.max(1);
     }
+
+    /// Adds a rollup of a device.
+    pub(crate) fn add_rollup(&mut self, rollup: RollupUse) {
+        if rollup.blocks > 0 {
+            self.blocks.push(rollup.blocks);
+        }
+        self.rollup_bytes += rollup.bytes;
+    }
 }
 
-/// What the next pass removes, beside what is too old or too many.
+/// What the next pass removes, beside what is too old or too many. It says what stays, so it does not matter how many replicas do it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
     /// A device with more samples than this loses some; `None`: no device does.
     pub(crate) max_samples: Option<u64>,
     /// Every device loses events beyond [`shared::keys::MIN_EVENTS`].
     pub(crate) trims_events: bool,
-    /// Every rollup loses its oldest blocks, but for so many percent of them; `None`: none does.
-    pub(crate) rollup_percent: Option<u64>,
+    /// A rollup of a device with more blocks than this loses the oldest; `None`: none does.
+    pub(crate) max_blocks: Option<u64>,
 }
 
 /// Plans the next pass. `before` is the plan of the last one. Above 95 % of its limit the history is brought down to 90 %. It also gives up
@@ -57,7 +67,7 @@ pub(crate) fn plan(found: &Found, limit: u64, memory: MemoryUse, before: Plan) -
         0
     };
     let mut plan = Plan {
-        rollup_percent: rollup_percent(found.rollup_bytes, limit / 2, 0),
+        max_blocks: max_blocks(found, limit / 2, 0),
         ..Plan::default()
     };
     if !is_over && !is_nearly_full {
@@ -81,26 +91,29 @@ pub(crate) fn plan(found: &Found, limit: u64, memory: MemoryUse, before: Plan) -
     plan.trims_events = excess > can_give;
     if plan.trims_events && before.trims_events {
         let excess = excess - can_give;
-        plan.rollup_percent = rollup_percent(found.rollup_bytes, limit / 2, excess);
+        plan.max_blocks = max_blocks(found, limit / 2, excess);
     }
     plan
 }
 
-/// Returns how many percent of the rollups may stay.
-fn rollup_percent(bytes: u64, limit: u64, excess: u64) -> Option<u64> {
+/// Returns to how many blocks the longest rollups must be cut.
+fn max_blocks(found: &Found, limit: u64, excess: u64) -> Option<u64> {
+    let bytes = found.rollup_bytes;
     let is_over = bytes > percent(limit, 95);
     let goal = if is_over { percent(limit, 90) } else { bytes };
     let goal = goal.min(bytes.saturating_sub(excess));
-    (goal < bytes).then(|| goal.saturating_mul(100) / bytes)
+    let total: u64 = found.blocks.iter().sum();
+    let bytes_each = bytes.div_ceil(total.max(1)).max(1);
+    (goal < bytes).then(|| level(&found.blocks, goal / bytes_each).max(1))
 }
 
 fn percent(number: u64, percent: u64) -> u64 {
     number / 100 * percent
 }
 
-/// Returns the number of samples to which the longest histories must be cut so that `room` samples stay in all.
-fn level(samples: &[u64], room: u64) -> u64 {
-    let mut lengths = samples.to_vec();
+/// Returns the number of entries to which the longest of these must be cut so that `room` entries stay in all.
+fn level(lengths: &[u64], room: u64) -> u64 {
+    let mut lengths = lengths.to_vec();
     lengths.sort_unstable();
     let mut room = room;
     let mut left = lengths.len() as u64;

@@ -394,13 +394,13 @@ impl Store {
         Ok(())
     }
 
-    /// Returns the number of blocks and their bytes, of each device and level in turn.
+    /// Returns the number of blocks and their bytes, of each device and width in turn.
     pub async fn rollup_uses(
         &self,
         devices: &[DeviceId],
-        levels: &Levels,
+        widths: &[Width],
     ) -> Result<Vec<RollupUse>, StoreError> {
-        let keys = self.rollup_keys(devices, levels);
+        let keys = self.rollup_keys(devices, widths);
         let answers = self.run_each(keys.len() * 2, |_, index, pipe| {
             let key = &keys[index / 2];
             if index % 2 == 0 {
@@ -417,26 +417,26 @@ impl Store {
         Ok(uses.collect())
     }
 
-    /// Removes the oldest blocks of each device and level, down to about so many, but never the last one. Returns how many were removed.
+    /// Removes the oldest blocks of each device and width, down to about so many, but never the last one. Returns how many were removed.
     pub async fn drop_blocks(
         &self,
         devices: &[DeviceId],
-        levels: &Levels,
-        keep: &[u64],
+        widths: &[Width],
+        max_blocks: u64,
     ) -> Result<u64, StoreError> {
-        let keys = self.rollup_keys(devices, levels);
-        let answers = self.run_each(keys.len().min(keep.len()), |_, index, pipe| {
+        let keys = self.rollup_keys(devices, widths);
+        let answers = self.run_each(keys.len(), |_, index, pipe| {
             pipe.cmd("XTRIM").arg(&keys[index]).arg("MAXLEN").arg("~");
-            pipe.arg(keep[index].max(1));
+            pipe.arg(max_blocks.max(1));
         });
         Ok(self.numbers(answers.await?)?.into_iter().sum())
     }
 
-    fn rollup_keys(&self, devices: &[DeviceId], levels: &Levels) -> Vec<String> {
+    fn rollup_keys(&self, devices: &[DeviceId], widths: &[Width]) -> Vec<String> {
         let of_device = |device: &DeviceId| {
             let keys = self.keys(device);
-            let of_level = levels.iter().map(|level| keys.rollup(device, level.width));
-            of_level.collect::<Vec<String>>()
+            let of_width = widths.iter().map(|width| keys.rollup(device, *width));
+            of_width.collect::<Vec<String>>()
         };
         devices.iter().flat_map(of_device).collect()
     }

@@ -6,7 +6,7 @@ fn found(samples: &[u64]) -> Found {
     Found {
         samples: samples.to_vec(),
         bytes: samples.iter().sum::<u64>() * 30,
-        rollup_bytes: 0,
+        ..Found::default()
     }
 }
 
@@ -44,7 +44,7 @@ fn a_redis_that_others_fill_takes_from_the_history_and_then_from_the_events() {
         Plan {
             max_samples: Some(6_666),
             trims_events: false,
-            rollup_percent: None,
+            max_blocks: None,
         }
     );
     let all = plan(&histories, u64::MAX, memory(13_000_000, 10_000_000));
@@ -53,7 +53,7 @@ fn a_redis_that_others_fill_takes_from_the_history_and_then_from_the_events() {
         Plan {
             max_samples: Some(100),
             trims_events: true,
-            rollup_percent: None,
+            max_blocks: None,
         }
     );
 }
@@ -68,6 +68,7 @@ fn without_any_history_the_events_go_when_redis_is_nearly_full() {
 fn rollups_leave_less_to_the_samples_and_give_beyond_half_of_the_limit() {
     let with_rollups = |rollup_bytes: u64| Found {
         rollup_bytes,
+        blocks: vec![100; 10],
         ..found(&[1_000, 1_000])
     };
     let free = memory(1, 0);
@@ -86,7 +87,7 @@ fn rollups_leave_less_to_the_samples_and_give_beyond_half_of_the_limit() {
         both_give,
         Plan {
             max_samples: Some(750),
-            rollup_percent: Some(45),
+            max_blocks: Some(45),
             ..Plan::default()
         }
     );
@@ -96,20 +97,42 @@ fn rollups_leave_less_to_the_samples_and_give_beyond_half_of_the_limit() {
 fn a_redis_that_others_fill_takes_from_the_rollups_last() {
     let all = Found {
         rollup_bytes: 1_000_000,
+        blocks: vec![100; 100],
         ..found(&[10_000; 10])
     };
     let full = memory(13_000_000, 10_000_000);
     let first = plan(&all, u64::MAX, full);
     assert!(first.trims_events, "{first:?}");
-    assert_eq!(first.rollup_percent, None, "the events may be enough");
+    assert_eq!(first.max_blocks, None, "the events may be enough");
     // 4 000 000 bytes too many, of which samples can give 2 970 000.
     let second = super::plan(&all, u64::MAX, full, first);
-    assert_eq!(second.rollup_percent, Some(0), "{second:?}");
+    assert_eq!(second.max_blocks, Some(1), "{second:?}");
     let less = memory(12_500_000, 10_000_000);
     let second = super::plan(&all, u64::MAX, less, first);
-    assert_eq!(second.rollup_percent, Some(47), "{second:?}");
+    assert_eq!(second.max_blocks, Some(47), "{second:?}");
     let healed = super::plan(&all, u64::MAX, memory(5, 100), second);
     assert_eq!(healed, Plan::default());
+}
+
+#[test]
+fn rollups_are_cut_once_however_many_replicas_have_found_them_too_long() {
+    let with_blocks = |blocks: &[u64]| Found {
+        rollup_bytes: blocks.iter().sum::<u64>() * 100,
+        blocks: blocks.to_vec(),
+        ..Found::default()
+    };
+    let blocks = [1_000, 600, 600, 20];
+    let plan_of = |blocks: &[u64]| plan(&with_blocks(blocks), 222_000, memory(1, 0));
+    let plans = [plan_of(&blocks), plan_of(&blocks)];
+    let cut = |blocks: &[u64], plan: &Plan| -> Vec<u64> {
+        let max = plan.max_blocks.expect("too long");
+        blocks.iter().map(|length| *length.min(&max)).collect()
+    };
+    // 90 % of 111 000 bytes are 999 blocks.
+    let once = cut(&blocks, &plans[0]);
+    assert_eq!(once, [326, 326, 326, 20]);
+    assert_eq!(cut(&once, &plans[1]), once);
+    assert_eq!(plan_of(&once), Plan::default());
 }
 
 #[test]
