@@ -11,6 +11,8 @@ import './styles/print.css';
 
 /** A reload that does not help is not repeated at once. */
 const RELOAD_MS = 60_000;
+/** How long the page stays empty while it is asked who uses it. One answer that is lost must not keep it empty. */
+const PATIENCE_MS = 3_000;
 
 // The server has another build by now, and this page asks for files of its own one.
 window.addEventListener('vite:preloadError', () => {
@@ -26,6 +28,7 @@ const gateway = new Gateway({ link: new SocketLink(() => session.token) });
 
 session.rest.onDate = (date) => gateway.clock.observe(date);
 
-// While the server cannot be asked, the page says so and connects as soon as it can.
-await session.load().catch(() => undefined);
+// While the server cannot be asked, or does not answer, the page says so and connects as soon as it can.
+const asked = session.load().catch(() => undefined);
+await Promise.race([asked, new Promise((resolve) => setTimeout(resolve, PATIENCE_MS))]);
 createApp(App).use(pinia).use(router).use(gatewayPlugin(gateway)).mount('#app');
