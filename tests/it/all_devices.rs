@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tests::all_devices::{List, open_alarms, without_position};
+use tests::all_devices::{List, ROW_FIELDS, open_alarms, without_position};
 use tests::browser::{Browser, BrowserEvent, Transport};
 use tests::eventually::eventually;
 use tests::http;
@@ -74,16 +74,7 @@ async fn rows_follow_readings_filters_silence_and_retirement() -> Result<()> {
         "{shown}"
     );
     let latest = stack.get("/api/devices/OTSM-0002").await?.expect(200)?;
-    for field in [
-        "deviceId",
-        "status",
-        "alarm_status",
-        "name",
-        "lastSeen",
-        "location",
-        "epoch",
-        "seq",
-    ] {
+    for field in ROW_FIELDS {
         ensure!(shown[field] == latest[field], "{field}: {shown} {latest}");
     }
     let alerts = stack.alerts("OTSM-0002").await?;

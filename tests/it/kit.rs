@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tests::all_devices::{open_alarms, without_position};
+use tests::all_devices::{ROW_FIELDS, open_alarms, without_position};
 use tests::browser::{Browser, Transport};
 use tests::eventually::eventually;
 use tests::kits::{KitCounts, Kits};
@@ -294,18 +294,8 @@ async fn check_lists(scene: &mut Scene) -> Result<()> {
 
 /// What rows and the list of REST both say of each device.
 fn rows_of(devices: &Value) -> Result<BTreeSet<String>> {
-    const FIELDS: [&str; 8] = [
-        "deviceId",
-        "status",
-        "alarm_status",
-        "name",
-        "lastSeen",
-        "location",
-        "epoch",
-        "seq",
-    ];
     let devices = devices.as_array().context("devices")?.iter();
-    let brief = |device: &Value| FIELDS.map(|field| device[field].to_string()).join(" ");
+    let brief = |device: &Value| ROW_FIELDS.map(|field| device[field].to_string()).join(" ");
     Ok(devices.map(brief).collect())
 }
 

@@ -99,6 +99,18 @@ fn array(value: &Value) -> Result<&Vec<Value>> {
         .with_context(|| format!("no list: {value}"))
 }
 
+/// What a row and the list of REST both have of a device.
+pub const ROW_FIELDS: [&str; 8] = [
+    "deviceId",
+    "status",
+    "alarm_status",
+    "name",
+    "lastSeen",
+    "location",
+    "epoch",
+    "seq",
+];
+
 /// Returns what makes up an open alarm: not how it came about, nor a peak that changes without a transition.
 pub fn without_position(alarms: &BTreeMap<String, Value>) -> BTreeMap<String, Value> {
     let mut alarms = alarms.clone();

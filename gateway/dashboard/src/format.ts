@@ -31,7 +31,7 @@ export const bytes = (count: number): string => (count < 1024 ? `${count} B` : `
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
-const full = new Intl.DateTimeFormat(undefined, {
+const FULL: Intl.DateTimeFormatOptions = {
   year: 'numeric',
   month: '2-digit',
   day: '2-digit',
@@ -39,7 +39,9 @@ const full = new Intl.DateTimeFormat(undefined, {
   minute: '2-digit',
   second: '2-digit',
   hourCycle: 'h23',
-});
+};
+const full = new Intl.DateTimeFormat(undefined, FULL);
+const zoned = new Intl.DateTimeFormat(undefined, { ...FULL, timeZoneName: 'shortOffset' });
 
 /** The zone of all times that are shown. */
 export const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone;
@@ -56,17 +58,6 @@ export function dateTime(time: Time): string {
   const at = parsed(time);
   return at === null ? texts.none : full.format(at);
 }
-
-const zoned = new Intl.DateTimeFormat(undefined, {
-  year: 'numeric',
-  month: '2-digit',
-  day: '2-digit',
-  hour: '2-digit',
-  minute: '2-digit',
-  second: '2-digit',
-  hourCycle: 'h23',
-  timeZoneName: 'shortOffset',
-});
 
 /** Date and time with how far it is from UTC: on paper it is the same everywhere, and in the night in which the clocks change. */
 export function zonedTime(time: Time): string {

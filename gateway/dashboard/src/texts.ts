@@ -1,7 +1,7 @@
 // Every text of the dashboard. A translation replaces this file.
 import type { Change, Alert } from './client';
 import type { Condition } from './condition';
-import type { Field } from './profileForm';
+import type { ProfileChanges } from './client';
 
 const many = (count: number, one: string, other: string) => `${count} ${count === 1 ? one : other}`;
 
@@ -429,7 +429,7 @@ export const texts = {
     edit: 'Edit',
     title: (id: string) => `Name and place of ${id}`,
     explain: 'What is shown instead of what the detector sends. An empty field is what the detector sends, or none.',
-    fields: { name: 'Name', zone: 'Zone', site: 'Site', latitude: 'Latitude', longitude: 'Longitude' } satisfies Record<Field, string>,
+    fields: { name: 'Name', zone: 'Zone', site: 'Site', latitude: 'Latitude', longitude: 'Longitude' } satisfies Record<keyof ProfileChanges, string>,
     placeHelp: 'Degrees, as 18.5204 and 73.8567. Both, or neither.',
     onMap: 'Place it on the map',
     save: 'Save',

@@ -476,6 +476,18 @@ await step('an address with a time that is none is not searched for', async () =
   expect((await operator.getByText('No alarm in this time').count()) === 0, 'nothing is said of alarms');
 });
 
+await step('a page whose first question gets no answer is shown, and asks again', async () => {
+  const page = await person(readerToken);
+  let asked = 0;
+  // The first one is never answered.
+  await page.route('**/auth/session', (route) => (asked++ === 0 ? undefined : route.continue()));
+  await open(page, '/ui/fleet');
+  await seen(page.getByTestId('link').getByText('Live'));
+  await seen(page.getByText('Ravi Reader'));
+  expect(asked === 2, `asked twice, not ${asked} times`);
+  await page.context().close();
+});
+
 await step('a page whose files cannot be had says so', async () => {
   const page = await person(readerToken);
   await page.route('**/*.js', (route) => route.fulfill({ status: 404 }));

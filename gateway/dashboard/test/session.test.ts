@@ -34,4 +34,20 @@ describe('who uses the page', () => {
     expect(session.isUnsure).toBe(false);
     expect(session.may('ack', 'a')).toBe(true);
   });
+
+  it('is what the last question was answered: an earlier one that is answered late signs nobody out', async () => {
+    const answers: ((response: Response) => void)[] = [];
+    vi.stubGlobal('fetch', () => new Promise<Response>((resolve) => answers.push(resolve)));
+    const session = useSession();
+    const first = session.load().catch(() => undefined);
+    const signedIn = session.useToken('new');
+    answers[1]?.(new Response(JSON.stringify({ subject: 's', name: 'Asha', verbs: ['read'], devices: ['*'] })));
+    await signedIn;
+    expect(session.who).toBe('holder');
+    answers[0]?.(new Response(JSON.stringify({ error: 'unauthorized', error_message: 'expired' }), { status: 401 }));
+    await first;
+    expect(session.who).toBe('holder');
+    expect(session.token).toBe('new');
+    expect(session.refusal).toBe('');
+  });
 });

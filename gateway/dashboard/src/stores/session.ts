@@ -21,6 +21,7 @@ export const useSession = defineStore('session', () => {
   const logins = ref(0);
   /** The server was asked, and has not answered yet. */
   const isUnsure = ref(false);
+  let questions = 0;
   let isAsking = false;
   /** Why the token was refused. */
   const refusal = ref('');
@@ -50,20 +51,28 @@ export const useSession = defineStore('session', () => {
 
   const readsAll = computed(() => !session.value || (session.value.verbs.includes('read') && session.value.devices.includes('*')));
 
-  /** Asks the server who sends the requests of this page. */
+  /** Asks the server who sends the requests of this page. An answer counts only until it is asked again: somebody may have signed in meanwhile. */
   async function load(): Promise<void> {
+    questions += 1;
+    const mine = questions;
     refusal.value = '';
     try {
-      session.value = await rest.session();
+      const found = await rest.session();
+      if (mine !== questions) return;
+      session.value = found;
       who.value = 'holder';
     } catch (error) {
+      if (mine !== questions) return;
       if (!(error instanceof RestError) || error.status !== 401) throw error;
       session.value = null;
       if (token.value) {
         refusal.value = error.message;
         token.value = null;
         who.value = 'nobody';
-      } else who.value = (await isAdmitted()) ? 'anonymous' : 'nobody';
+        return;
+      }
+      const found = (await isAdmitted()) ? 'anonymous' : 'nobody';
+      if (mine === questions) who.value = found;
     }
   }
 
@@ -99,6 +108,7 @@ export const useSession = defineStore('session', () => {
   async function signOut(): Promise<void> {
     if (token.value) token.value = null;
     else await rest.signOut();
+    questions += 1;
     session.value = null;
     who.value = 'nobody';
   }
