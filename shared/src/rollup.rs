@@ -18,7 +18,7 @@ use crate::decimal::Decimal;
 use crate::reading::Quality;
 use crate::sample::Sample;
 
-/// Units of one bucket that are told apart. A detector has one, and may be set to another one now and then. Values of any further unit are
+/// Units of one bucket that are kept apart. A detector has one, and may be set to another one now and then. Values of any further unit are
 /// put together, without a unit.
 const MAX_UNITS: usize = 4;
 /// Decimal places of a total: those of a value, at most.

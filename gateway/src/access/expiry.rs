@@ -36,7 +36,7 @@ struct ExpiryInner {
 struct Due {
     /// Weak, so that a client that has left is forgotten when its time has come, and costs little until then.
     client: Weak<Client>,
-    is_told: bool,
+    is_announced: bool,
 }
 
 /// Payload of `auth:expiring`.
@@ -64,7 +64,7 @@ impl TokenExpiry {
         if let Some(expires) = client.identity().expires() {
             let due = Due {
                 client: Arc::downgrade(client),
-                is_told: false,
+                is_announced: false,
             };
             self.due()
                 .insert((self.notice_at(expires), client.id()), due);
@@ -104,7 +104,7 @@ impl TokenExpiry {
                 client.close(CloseReason::TokenExpired);
                 continue;
             }
-            if !due.is_told {
+            if !due.is_announced {
                 let payload = Expiring {
                     expires_in_ms: expires.millis_since(now),
                     closes_in_ms: closes.millis_since(now),
@@ -112,7 +112,7 @@ impl TokenExpiry {
                 client.send_event(AUTH_EXPIRING, &json::to_raw(&payload).into());
             }
             let due = Due {
-                is_told: true,
+                is_announced: true,
                 ..due
             };
             self.due().insert((closes, id), due);

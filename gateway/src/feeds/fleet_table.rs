@@ -210,12 +210,12 @@ impl FleetTable {
             let entry = &self.entries[*slot];
             let row = entry.row.as_ref();
             let text = row.and_then(|row| shows(&entry.device, row));
-            let is_told = text.is_some() || cursor.shown.contains(*slot);
+            let is_sent = text.is_some() || cursor.shown.contains(*slot);
             let bytes = text.as_ref().map_or_else(
                 || text_bytes(entry.device.as_str()),
                 |text| text.get().len() + 1,
             );
-            if is_told && !size.add(bytes) {
+            if is_sent && !size.add(bytes) {
                 chunk.has_more = true;
                 return chunk;
             }
@@ -223,7 +223,7 @@ impl FleetTable {
             if let Some(text) = text {
                 chunk.rows.push(text);
                 cursor.shown.insert(*slot);
-            } else if is_told {
+            } else if is_sent {
                 cursor.shown.remove(*slot);
                 chunk.removed.push(entry.device.clone());
             }

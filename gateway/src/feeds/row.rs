@@ -70,7 +70,7 @@ pub(crate) struct Row {
     head: usize,
     status_when_stale: DeviceStatus,
     pub(super) place: Place,
-    /// Where it is, for clients that follow only that: see [`located`]. `None` if that is not known, or nobody is told.
+    /// Where it is, for clients that follow only that: see [`located`]. `None` if that is not known, or nobody is sent it.
     pub(super) location: Option<Arc<RawValue>>,
     /// When that is; `None` if it is so already, or the device was never heard of.
     pub(super) goes_stale_at: Option<Time>,

@@ -282,8 +282,8 @@ fn becomes_latest(
     let limits = judgement.limits(memory, settings);
     if let Some(before) = before_limits.filter(|_| has_settings) {
         let is_held_back = alarms.holds_back_settings();
-        let is_told = !is_held_back && !memory.has_unreported_loss;
-        let lost = alarms.lost_levels(Some(&before).filter(|_| is_told), &limits);
+        let is_reported = !is_held_back && !memory.has_unreported_loss;
+        let lost = alarms.lost_levels(Some(&before).filter(|_| is_reported), &limits);
         memory.has_unreported_loss = is_held_back && !lost.is_empty();
         for lost in lost {
             if changes.iter().all(|known| known.field != lost.field) {

@@ -150,7 +150,7 @@ impl Block {
     }
 }
 
-/// What the next sum is told as the difference from.
+/// What the next sum is written as the difference from.
 struct Before {
     places: u8,
     unit: Option<String>,

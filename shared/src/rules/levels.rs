@@ -134,7 +134,7 @@ fn evaluate(
     let (moment, calm) = (alarms.moment, alarms.chatter_calm);
     // A level that comes back while the alarm chatters is counted, and not reported again.
     let is_counted = chatter::chatters(open, moment.now) && !open.returned;
-    let is_told = |index: &usize| !is_counted || *index > shown;
+    let is_reported = |index: &usize| !is_counted || *index > shown;
     // An alarm with one level has no peak: that level has been reached.
     let peak = open.peak.map_or(Some(0), Condition::level_index);
     let is_renewed = |index: usize| peak >= Some(index);
@@ -157,7 +157,7 @@ fn evaluate(
             alarm.count = alarm.count.saturating_add(1);
         }
     });
-    if let Some(index) = escalated.filter(is_told) {
+    if let Some(index) = escalated.filter(is_reported) {
         escalate(alarms, kind, index, limits, details);
     }
     if alarms

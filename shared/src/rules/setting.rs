@@ -180,13 +180,13 @@ impl Alarms<'_> {
             }
         }
         // Two detectors with one serial would change the same settings with every message.
-        let is_told = has_news || !chatter::chatters(open, moment.taken_at);
+        let is_reported = has_news || !chatter::chatters(open, moment.taken_at);
         let edit = |alarm: &mut crate::alarm::Alarm| {
             alarm.message = message(&settings);
             alarm.settings = settings;
             chatter::count(alarm, moment, calm);
         };
-        if is_told {
+        if is_reported {
             self.change(Kind::SettingChanged, ChangeKind::Escalated, |alarm| {
                 edit(alarm);
                 alarm.changed_at = moment.now;
