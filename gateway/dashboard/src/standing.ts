@@ -51,6 +51,19 @@ export function standingOfRow(row: FleetRow, condition: Condition, serverNow: nu
   return key === undefined ? 'unknown' : standingAt(row, row[key], lowSide(row), serverNow);
 }
 
+/**
+ * The most dangerous value since the alarm was raised. In the list of all alarms the peak may be late, where it grows without a transition:
+ * a reading of now beyond it is a later peak.
+ */
+export function peakNow(alarm: Alert, now: Now | undefined): number | null {
+  const { peak_value: peak, threshold, unit, raised_at: raisedAt } = alarm;
+  if (peak === null || threshold === undefined || !now || now.unit !== unit || now.sensor_reading === null || now.data_quality !== 'good') return peak;
+  if (now.lastSeen === null || Date.parse(now.lastSeen) < Date.parse(raisedAt)) return peak;
+  const isLow = sideOf(alarm, threshold, now);
+  if (isLow === null) return peak;
+  return isLow ? Math.min(peak, now.sensor_reading) : Math.max(peak, now.sensor_reading);
+}
+
 /** Says that an open alarm stays although the reading is back, or nothing. A latched or returned one says so by its state. */
 export function backWords(alarm: Alert, now: Now | undefined, serverNow: number): string {
   if (alarm.state !== 'unacknowledged' && alarm.state !== 'acknowledged') return '';

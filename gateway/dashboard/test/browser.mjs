@@ -173,14 +173,41 @@ await step('a key acts on the row that has the focus, and on no other', async ()
   await seen(row(operator, 'OTSM-0008').getByText('Not acknowledged'));
 });
 
-await step('what is new waits while somebody points at a row, and is shown when it is asked for', async () => {
+await step('what is new waits while somebody points at a row, no row moves, and it is shown when it is asked for', async () => {
+  await reading('OTSM-0030', 310);
+  const above = row(operator, 'OTSM-0030');
   const target = row(operator, 'OTSM-0008');
+  await seen(above);
   await target.hover();
-  const before = await target.boundingBox();
-  await reading('OTSM-0009', 1500);
+  // A pointer that lies still for long holds nothing: this one keeps moving, however slow the machine is.
+  await target.evaluate((element) => {
+    const move = () => element.dispatchEvent(new PointerEvent('pointermove', { pointerType: 'mouse', bubbles: true }));
+    window.moving = setInterval(move, 200);
+    move();
+  });
+  const places = () =>
+    operator.locator('tr[data-alarm]').evaluateAll((rows) => rows.map((one) => [one.dataset.device, one.getBoundingClientRect().top]));
+  const before = await places();
+  // Longer texts in the rows that are there, and a new row with a long name.
+  await reading('OTSM-0002', 987.65);
+  await seen(row(operator, 'OTSM-0002').getByText('peak 987.65 ppm'));
+  await reading('OTSM-0030', 249);
+  await seen(above.getByTestId('back'));
+  const path = `/devices/OTSM-0030/subtronics/alerts/${await above.getAttribute('data-alarm')}/acknowledge`;
+  const note = 'A long note. '.repeat(20).trim();
+  const answer = await operator.request.post(`${url}${path}`, { headers: { authorization: `Bearer ${operatorToken}` }, data: { note } });
+  expect(answer.ok(), `the note is taken (${answer.status()})`);
+  await seen(above.getByText('A long note.'));
+  await reading('OTSM-0009', 1500, { root: { 'Device Alise Name': 'The detector with the longest name of the whole site' } });
   await seen(operator.getByTestId('held'));
-  const after = await target.boundingBox();
-  expect(before.y === after.y, `the row stays where it is (${before.y}, ${after.y})`);
+  const after = new Map(await places());
+  for (const [device, place] of before) expect(after.get(device) === place, `${device} stays where it is (${place}, ${after.get(device)})`);
+  for (const width of [1100, 1440]) {
+    await operator.setViewportSize({ width, height: 900 });
+    const heights = await operator.locator('tr[data-alarm]').evaluateAll((rows) => rows.map((one) => one.getBoundingClientRect().height));
+    expect(new Set(heights).size === 1, `all rows are as high as each other (${heights})`);
+  }
+  await operator.evaluate(() => clearInterval(window.moving));
   await operator.getByTestId('show-now').click();
   await operator.waitForFunction(() => document.querySelector('tr[data-alarm]')?.dataset.device === 'OTSM-0009');
   await operator.mouse.move(5, 5);

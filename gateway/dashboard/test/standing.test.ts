@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 
 import type { FleetRow, OpenAlarm } from '../src/client';
 import { fleetView } from '../src/fleetView';
-import { backWords, sortedNow, standingOf } from '../src/standing';
+import { backWords, peakNow, sortedNow, standingOf } from '../src/standing';
 
 const NOW = Date.parse('2026-11-26T10:00:00.000Z');
 const ago = (ms: number) => new Date(NOW - ms).toISOString();
@@ -44,6 +44,27 @@ describe('where the reading stands now', () => {
     expect(backWords({ ...high, state: 'latched' }, row('a', 20), NOW)).toBe('');
     expect(backWords(high, row('a', 1122), NOW)).toBe('');
     expect(backWords(high, row('a', null), NOW)).toBe('');
+  });
+});
+
+describe('the peak', () => {
+  const high = alarm('a', 1, { raised_at: ago(60_000) });
+  it('is the reading of now where that is more dangerous', () => {
+    expect(peakNow(high, row('a', 1300))).toBe(1300);
+    expect(peakNow(high, row('a', 1100))).toBe(1200);
+    const low = alarm('o', 1, { type: 'alarm_level_1', threshold: 19.5, current_value: 19.2, peak_value: 18.8, unit: '%VOL', raised_at: ago(60_000) });
+    expect(peakNow(low, row('o', 18.1, { unit: '%VOL' }))).toBe(18.1);
+    expect(peakNow(low, row('o', 20.9, { unit: '%VOL' }))).toBe(18.8);
+  });
+  it('is never a reading that is not of this alarm, or that nobody can compare', () => {
+    expect(peakNow(high, undefined)).toBe(1200);
+    expect(peakNow(high, row('a', null))).toBe(1200);
+    expect(peakNow(high, row('a', 1300, { lastSeen: ago(61_000) }))).toBe(1200);
+    expect(peakNow(high, row('a', 1300, { lastSeen: null }))).toBe(1200);
+    expect(peakNow(high, row('a', 1300, { unit: '%LEL' }))).toBe(1200);
+    expect(peakNow(high, row('a', 1300, { data_quality: 'uncertain' }))).toBe(1200);
+    expect(peakNow({ ...high, peak_value: 900 }, row('a', 1300))).toBe(900);
+    expect(peakNow({ ...high, peak_value: null }, row('a', 1300))).toBeNull();
   });
 });
 
