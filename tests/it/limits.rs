@@ -125,8 +125,8 @@ fn is_close(one: f64, other: usize) -> bool {
     (one - number(other)).abs() < 0.5
 }
 
-/// Returns the headers with which the trusted proxy of a test tells this client.
-fn told(client: &str) -> [(&str, &str); 1] {
+/// Returns the headers with which the trusted proxy of a test names this client.
+fn forwarded_for(client: &str) -> [(&str, &str); 1] {
     [("x-forwarded-for", client)]
 }
 
@@ -144,7 +144,8 @@ async fn an_address_has_so_many_connections_over_any_transport() -> Result<()> {
         let mut refused = 0;
         for attempt in 0..TRIED {
             if attempt % 2 == 0 {
-                let answer = http::send(port, "GET", POLLING, &told("192.0.2.9"), b"").await?;
+                let answer =
+                    http::send(port, "GET", POLLING, &forwarded_for("192.0.2.9"), b"").await?;
                 if answer.status != 200 {
                     is_refused(&answer, 429)?;
                     ensure!(answer.json()?["code"] == 4, "{answer:?}");
@@ -164,7 +165,7 @@ async fn an_address_has_so_many_connections_over_any_transport() -> Result<()> {
             good.receives_a_reading().await?;
             // Another client of the same proxy.
             let other = format!("192.0.2.{}", 10 + attempt);
-            let answer = http::send(port, "GET", POLLING, &told(&other), b"").await?;
+            let answer = http::send(port, "GET", POLLING, &forwarded_for(&other), b"").await?;
             ensure!(answer.status == 200, "{answer:?}");
         }
         ensure!(
@@ -175,7 +176,8 @@ async fn an_address_has_so_many_connections_over_any_transport() -> Result<()> {
         if !dry {
             drop(websockets.pop());
             eventually("a place is free", async || {
-                let answer = http::send(port, "GET", POLLING, &told("192.0.2.9"), b"").await?;
+                let answer =
+                    http::send(port, "GET", POLLING, &forwarded_for("192.0.2.9"), b"").await?;
                 ensure!(answer.status == 200, "{answer:?}");
                 Ok(())
             })
@@ -335,7 +337,7 @@ async fn an_address_asks_so_much_of_rest_per_second() -> Result<()> {
 async fn who_reads_too_much_can_still_acknowledge() -> Result<()> {
     let flags = "--request-rate=20 --trusted-proxies=127.0.0.1";
     let good = Good::start(flags, "", false).await?;
-    let (port, site) = (good.port(), told("192.0.2.9"));
+    let (port, site) = (good.port(), forwarded_for("192.0.2.9"));
     good.stack.device("OTSM-0002").send(1_200).await?;
     good.stack.shows("OTSM-0002", 1_200).await?;
     let alerts = good.stack.alerts("OTSM-0002").await?;

@@ -1,4 +1,4 @@
-//! With `--location-events` the map of the original front end is told where devices are, and nobody is told more than may be read.
+//! With `--location-events` the map of the original front end learns where devices are, and nobody learns more than they may read.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ async fn open(stack: &Stack, token: &str, transport: Transport) -> Result<Browse
 }
 
 /// The serials in all location events that a browser has got.
-fn told(browser: &Browser) -> Vec<String> {
+fn sent_serials(browser: &Browser) -> Vec<String> {
     let seen = browser.seen().into_iter();
     let bodies = seen.filter(|seen| seen.is_event(LIST) || seen.is_event(UPDATE));
     let entries = bodies.flat_map(|seen| match seen.body["devices"].as_array() {
@@ -31,7 +31,7 @@ fn told(browser: &Browser) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn every_client_is_told_where_the_devices_are_that_it_may_read() -> Result<()> {
+async fn every_client_learns_where_the_devices_are_that_it_may_read() -> Result<()> {
     let issuer = TokenIssuer::new()?;
     let flags = issuer.flags().join(" ");
     let plan = Plan::default()
@@ -112,8 +112,8 @@ async fn every_client_is_told_where_the_devices_are_that_it_may_read() -> Result
     limited
         .wait_for("an update", |seen| seen.is_event(UPDATE))
         .await?;
-    let serials = told(&limited);
+    let serials = sent_serials(&limited);
     assert!(serials.iter().all(|serial| serial == OURS), "{serials:?}");
-    assert_eq!(told(&blind), [""; 0]);
+    assert_eq!(sent_serials(&blind), [""; 0]);
     stack.pass()
 }

@@ -11,7 +11,7 @@ use tests::tokens::{Signed, TokenIssuer};
 const SERIAL: &str = "OTSM-0001";
 
 #[tokio::test]
-async fn a_note_is_told_to_all_and_stays_in_the_log_and_in_the_audit_trail() -> Result<()> {
+async fn a_note_is_sent_to_all_and_stays_in_the_log_and_in_the_audit_trail() -> Result<()> {
     let issuer = TokenIssuer::new()?;
     let flags = format!("{} --allow-anonymous=read", issuer.flags().join(" "));
     let stack = Plan::default().gateway_flags(&flags).start().await?;

@@ -53,7 +53,7 @@ async fn a_closing_handshake_is_answered_and_the_connection_ends() -> Result<()>
 }
 
 #[tokio::test]
-async fn a_client_that_breaks_the_rules_is_told_the_code() -> Result<()> {
+async fn a_client_that_breaks_the_rules_gets_the_code() -> Result<()> {
     let (stack, port) = start("--max-event-bytes=1024").await?;
     let invalid_text = b"42[\"\xff\"]";
     for (first, payload, code) in [

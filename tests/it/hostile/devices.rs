@@ -29,7 +29,8 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 }
 
 #[tokio::test]
-async fn a_flood_of_serials_stops_at_the_limit_and_gas_at_a_new_detector_is_told() -> Result<()> {
+async fn a_flood_of_serials_stops_at_the_limit_and_gas_at_a_new_detector_is_announced() -> Result<()>
+{
     let flags = "--max-devices=12 --alarm-reserve=2 --admit=OTSM-*";
     let stack = Plan::default()
         .ingests(2)

@@ -195,7 +195,7 @@ pub(super) async fn cut_subscriber(stack: &Stack) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_lost_connection_for_events_is_told_until_every_device_is_confirmed() -> Result<()> {
+async fn a_lost_connection_for_events_is_reported_until_every_device_is_confirmed() -> Result<()> {
     const DEVICES: usize = 900;
     let stack = plan().start().await?;
     let serials = populate(&stack, DEVICES).await?;

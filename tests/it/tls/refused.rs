@@ -205,8 +205,8 @@ async fn a_wrong_password_of_the_broker_is_an_error_at_the_start() -> Result<()>
 }
 
 #[tokio::test]
-async fn a_password_that_changes_while_running_is_told_and_does_not_end_the_services() -> Result<()>
-{
+async fn a_password_that_changes_while_running_is_reported_and_does_not_end_the_services()
+-> Result<()> {
     let stack = Plan::default().start().await?;
     let mut redis = stack.redis_connection().await?;
     let services = [

@@ -61,7 +61,7 @@ fn is_closed(client: &Client) -> bool {
 }
 
 #[tokio::test]
-async fn a_client_is_told_once_and_closed_after_the_grace() {
+async fn a_client_gets_one_notice_and_is_closed_after_the_grace() {
     let expiry = expiry();
     let (client, mut peer) = client(expiring_at(1000)).await;
     expiry.watch(&client);

@@ -118,7 +118,7 @@ async fn unknown_keys_cost_one_fetch_in_ten_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn too_early_for_a_fetch_nobody_is_told_that_there_is_no_such_key() {
+async fn too_early_for_a_fetch_nobody_gets_the_answer_that_there_is_no_such_key() {
     let server = Server::with(&["a"]);
     following(&server, async |keys| {
         assert_eq!(find(keys, "b").await, Ok(false));

@@ -92,7 +92,7 @@ proptest! {
     }
 
     #[test]
-    fn whoever_waits_as_long_as_told_is_admitted_and_not_earlier(
+    fn whoever_waits_as_long_as_asked_is_admitted_and_not_earlier(
         used in 0_u32..400,
         cost in 1_u32..50,
     ) {

@@ -92,7 +92,7 @@ impl World {
 
 /// However short an alarm is, it is told once, and its end once and behind it.
 #[tokio::test]
-async fn each_transition_is_told_once() {
+async fn each_transition_is_sent_once() {
     const DEVICES: usize = 20;
     let mut world = World::start().await;
     let _wants = world.feeds.want_alarms();

@@ -210,7 +210,7 @@ fn an_object_that_names_one_detector_twice_is_about_it() {
 }
 
 #[test]
-fn a_detector_that_is_not_named_in_the_root_is_told() {
+fn a_detector_that_is_not_named_in_the_root_is_reported() {
     let inner = r#""Parameters":{"OTSM-2 Serial Number":"A","Offset":1200}"#;
     // Nothing in the root names a detector.
     for root in [

@@ -37,7 +37,7 @@ fn what_exceeds_the_rate_is_judged_and_not_kept() {
 }
 
 #[test]
-fn the_last_reading_is_told_once_the_rate_allows_it() {
+fn the_last_reading_is_announced_once_the_rate_allows_it() {
     let mut device = TestDevice::new();
     let start = device.now;
     flood(&mut device, "5", 150);

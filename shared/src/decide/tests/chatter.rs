@@ -101,7 +101,7 @@ fn a_steady_rise_is_not_chattering() {
 }
 
 #[test]
-fn renewed_escalations_are_chattering_and_a_higher_level_is_still_told() {
+fn renewed_escalations_are_chattering_and_a_higher_level_is_still_announced() {
     let mut device = TestDevice::new();
     let mut send = |value: &str| changes(&device.send_value(value));
     assert_eq!(send("600"), [(Raised, AlarmLevel2)]);
@@ -146,7 +146,7 @@ fn without_a_time_of_calm_nothing_chatters() {
 }
 
 #[test]
-fn an_acknowledged_alarm_that_chatters_is_not_told_again() {
+fn an_acknowledged_alarm_that_chatters_is_not_announced_again() {
     let mut device = TestDevice::new();
     peaks(&mut device, &[0, 2, 4]);
     device.acknowledge_kind(Kind::GasHigh);

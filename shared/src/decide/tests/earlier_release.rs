@@ -129,7 +129,7 @@ fn a_new_condition_is_held_back_and_shown_as_an_alarm_status() {
 }
 
 #[test]
-fn a_changed_setting_that_is_held_back_lowers_nothing_and_is_told_later() {
+fn a_changed_setting_that_is_held_back_lowers_nothing_and_is_announced_later() {
     let mut device = TestDevice::new();
     device.send_after(5, with_levels_times(1, "300"));
     device.earlier_release_starts();
@@ -426,7 +426,7 @@ fn messages_in_a_row_are_counted_anew_after_an_earlier_release_has_written() {
 }
 
 #[test]
-fn a_change_that_is_told_already_takes_further_ones_beside_an_earlier_release() {
+fn a_change_that_is_announced_already_takes_further_ones_beside_an_earlier_release() {
     let mut device = TestDevice::new();
     device.send_after(5, with_levels_times(1, "10"));
     let decision = device.send_after(5, with_levels_times(2, "10"));
@@ -559,7 +559,7 @@ fn a_merged_alarm_that_nobody_has_seen_needs_a_new_acknowledgement() {
 }
 
 #[test]
-fn a_first_level_that_is_held_back_ends_nothing_and_is_told_later() {
+fn a_first_level_that_is_held_back_ends_nothing_and_is_announced_later() {
     let bare = |level: Option<&str>| {
         edited("300", |reading| {
             reading.levels = Default::default();

@@ -16,7 +16,7 @@ fn send(device: &mut TestDevice, after_s: u64, reading: Reading) -> Decision {
 }
 
 #[test]
-fn a_lit_led_above_the_levels_is_told_after_ten_seconds_and_two_readings() {
+fn a_lit_led_above_the_levels_is_announced_after_ten_seconds_and_two_readings() {
     for (led, severity) in [
         (0, Severity::Warning),
         (1, Severity::Critical),
@@ -125,7 +125,7 @@ fn an_led_within_the_deadband_of_its_level_is_no_contradiction() {
 }
 
 #[test]
-fn a_level_without_its_led_is_told_after_thirty_seconds_and_two_readings() {
+fn a_level_without_its_led_is_announced_after_thirty_seconds_and_two_readings() {
     let mut device = TestDevice::new();
     send(&mut device, 5, reading(Some("300")));
     assert_eq!(changes(&send(&mut device, 29, reading(Some("300")))), []);
@@ -155,7 +155,7 @@ fn without_led_keys_a_level_needs_no_led() {
 }
 
 #[test]
-fn an_led_that_shows_the_level_is_never_told() {
+fn an_led_that_shows_the_level_raises_nothing() {
     let mut device = TestDevice::new();
     for value in ["300", "260", "249", "240", "300"] {
         for _ in 0..10 {
@@ -166,7 +166,7 @@ fn an_led_that_shows_the_level_is_never_told() {
 }
 
 #[test]
-fn a_blinking_led_is_told() {
+fn a_blinking_led_is_announced() {
     for (own_alarm, led) in [(false, Some(2)), (true, None)] {
         let mut device = TestDevice::new();
         for (step, is_lit) in [true, false, true, false, false].into_iter().enumerate() {
@@ -187,7 +187,7 @@ fn a_blinking_led_is_told() {
 }
 
 #[test]
-fn three_readings_that_agree_end_a_contradiction_that_was_not_told_yet() {
+fn three_readings_that_agree_end_a_contradiction_that_was_not_announced_yet() {
     let mut device = TestDevice::new();
     for _ in 0..5 {
         assert_eq!(changes(&send(&mut device, 5, lit("5", 2))), []);
@@ -236,7 +236,7 @@ fn a_missing_led_is_a_warning_whatever_led_is_lit() {
 }
 
 #[test]
-fn a_missing_led_is_told_only_by_a_reading_without_it() {
+fn a_missing_led_is_announced_only_by_a_reading_without_it() {
     let mut device = TestDevice::new();
     for _ in 0..3 {
         send(&mut device, 5, reading(Some("300")));
@@ -246,7 +246,7 @@ fn a_missing_led_is_told_only_by_a_reading_without_it() {
 }
 
 #[test]
-fn three_readings_that_agree_end_a_missing_led_that_was_not_told_yet() {
+fn three_readings_that_agree_end_a_missing_led_that_was_not_announced_yet() {
     let mut device = TestDevice::new();
     for _ in 0..5 {
         send(&mut device, 5, reading(Some("300")));

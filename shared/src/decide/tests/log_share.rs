@@ -178,7 +178,7 @@ fn settings_that_change_all_the_time() {
 }
 
 #[test]
-fn the_counts_are_told_within_an_hour_and_a_later_alarm_is_written_again() {
+fn the_counts_are_written_within_an_hour_and_a_later_alarm_is_written_again() {
     let mut device = TestDevice::new();
     let since = device.now;
     device.settings.chatter_calm = Duration::ZERO;

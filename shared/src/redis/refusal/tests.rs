@@ -11,7 +11,7 @@ fn answer(text: &str) -> RedisError {
 }
 
 #[test]
-fn a_refusal_of_the_server_is_told_from_a_fault_of_a_key() {
+fn a_refusal_of_the_server_is_distinguished_from_a_fault_of_a_key() {
     for (text, expected) in [
         (
             "NOPERM this user has no permissions to run the 'zadd' command",

@@ -40,7 +40,7 @@ fn half_of_the_reserve_is_for_alarms_alone() {
 }
 
 #[test]
-fn a_low_reserve_is_told_until_redis_has_memory_again() {
+fn a_low_reserve_is_reported_until_redis_has_memory_again() {
     let watch = MemoryWatch::default();
     let after = |used| {
         watch.measured(memory(used, 1000), Some(100));

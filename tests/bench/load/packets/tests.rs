@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn every_packet_of_a_server_is_told_apart() {
+fn every_packet_of_a_server_is_distinguished() {
     for (text, packet) in [
         (r#"0{"sid":"a"}"#, Packet::Open(r#"{"sid":"a"}"#)),
         ("2", Packet::Ping),

@@ -36,7 +36,7 @@ fn frames_that_no_server_may_send_are_errors() {
 }
 
 #[test]
-fn control_frames_are_told_apart() {
+fn control_frames_are_distinguished() {
     assert_eq!(read(b"\x89\x02hi").unwrap(), Some((Frame::Ping(b"hi"), 4)));
     assert_eq!(read(b"\x8a\x00").unwrap(), Some((Frame::Pong, 2)));
     assert_eq!(read(b"\x88\x00").unwrap(), Some((Frame::Close, 2)));

@@ -27,7 +27,7 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// What is read from a head: its length if it is for a WebSocket.
-fn told(head: &Head) -> Result<usize, &'static str> {
+fn head_length(head: &Head) -> Result<usize, &'static str> {
     match head {
         Head::WebSocket(_, length) => Ok(*length),
         Head::Incomplete => Err("incomplete"),
@@ -43,12 +43,12 @@ proptest! {
         match Head::parse(&bytes[..first], 0) {
             Head::Incomplete if first > 0 => {
                 let again = Head::parse(&bytes, first);
-                let is_error_that_is_told_later = told(&whole) == Err("other")
-                    && told(&again) == Err("incomplete");
-                prop_assert!(told(&again) == told(&whole) || is_error_that_is_told_later);
+                let is_error_that_shows_later = head_length(&whole) == Err("other")
+                    && head_length(&again) == Err("incomplete");
+                prop_assert!(head_length(&again) == head_length(&whole) || is_error_that_shows_later);
             }
             Head::Incomplete => {}
-            early => prop_assert_eq!(told(&early), told(&whole)),
+            early => prop_assert_eq!(head_length(&early), head_length(&whole)),
         }
     }
 
