@@ -24,8 +24,8 @@ use crate::refused_request;
 
 const METHODS: &str = "GET, POST, PUT, DELETE, OPTIONS, PATCH";
 const HEADERS: &str = "Content-Type, Authorization, Accept, If-Match, If-None-Match, X-Request-ID, X-Internal-Request-ID";
-/// What pages may read of an answer: when to try again, and what to send with the next request.
-const EXPOSED: &str = "ETag, Retry-After, WWW-Authenticate, X-Request-ID";
+/// What pages may read of an answer: what to send with the next request, how far back a table reaches, and when to try again.
+const EXPOSED: &str = "ETag, Reaches-From, Retry-After, WWW-Authenticate, X-Request-ID";
 /// Seconds for which a browser may remember a preflight. Browsers have their own limits (two hours in Chromium). Long, as
 /// the existing front end sends a preflight before every GET.
 const MAX_AGE: &str = "7200";

@@ -211,7 +211,9 @@ pub fn is_in_alarm(state: &DeviceState, freshness: Freshness) -> bool {
     state.in_alarm() || freshness != Freshness::Fresh
 }
 
-fn word_of(in_alarm: bool) -> &'static str {
+/// Returns the word for a device or a reading that is in alarm, or is not.
+#[must_use]
+pub fn word_of(in_alarm: bool) -> &'static str {
     if in_alarm { "ALARM" } else { "NORMAL" }
 }
 

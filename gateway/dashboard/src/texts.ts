@@ -300,6 +300,8 @@ export const texts = {
     otherUnits: (unit: string) => `Readings in another unit than ${unit} are not drawn.`,
     chartNone: 'There is no history in this time.',
     chartFailed: (message: string) => `The history cannot be read: ${message}`,
+    table: 'Download as CSV',
+    tableFailed: (message: string) => `The file cannot be made: ${message}`,
     chartKept: 'What is drawn was read before.',
     chartReading: (range: string) => `Reading ${range} …`,
     chartPart: 'the chosen time',

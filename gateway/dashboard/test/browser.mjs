@@ -71,6 +71,11 @@ async function person(itsToken, options = {}) {
 const open = (page, path) => page.goto(`${url}${path}`);
 const seen = (locator) => locator.waitFor({ state: 'visible' });
 const gone = (locator) => locator.waitFor({ state: 'hidden' });
+async function textOf(download) {
+  const parts = [];
+  for await (const part of await download.createReadStream()) parts.push(part);
+  return Buffer.concat(parts).toString();
+}
 const row = (page, device) => page.locator(`tr[data-device="${device}"]`);
 const shows = (page, value) => seen(page.getByTestId('gauge-value').getByText(String(value), { exact: true }));
 
@@ -346,9 +351,7 @@ await step('the history has what is filtered, and so has its file', async () => 
   await operator.getByRole('button', { name: 'Show', exact: true }).click();
   await gone(operator.getByRole('cell', { name: 'Gas, level A1' }).first());
   const [download] = await Promise.all([operator.waitForEvent('download'), operator.getByRole('button', { name: 'Download as CSV' }).click()]);
-  const stream = await download.createReadStream();
-  let text = '';
-  for await (const part of stream) text += part;
+  const text = await textOf(download);
   expect(text.includes('OTSM-0004') && !text.includes('OTSM-0003'), `only critical alarms: ${text}`);
   expect(text.includes(NOTE), `with the note: ${text}`);
 });
@@ -489,6 +492,15 @@ await step('a part of the trend is read anew, and a double click leads back', as
   const [months] = await Promise.all([read(operator, (length) => length === 90 * day), operator.getByRole('button', { name: '90 days' }).click()]);
   expect(new URL(months.url()).searchParams.get('limit') === '1', 'without its samples');
   await seen(operator.getByTestId('trend-note').getByText('Readings are kept since'));
+  // Its file has what is drawn: buckets, also of times of which no sample is kept.
+  const [file, asked] = await Promise.all([
+    operator.waitForEvent('download'),
+    operator.waitForRequest((request) => request.url().includes('/history.csv?')),
+    operator.getByTestId('trend-table').click(),
+  ]);
+  expect(new URL(asked.url()).searchParams.get('points') === '600', asked.url());
+  const text = await textOf(file);
+  expect(/^\uFEFFfrom,until,min,max,mean,count,[^\r]*\r\n.*,ppm,/.test(text), text);
 });
 
 await step('what a silent detector last said is not shown as present', async () => {

@@ -117,6 +117,29 @@ describe('a request', () => {
     expect(many.length).toBeLessThan(6);
   });
 
+  it('reads buckets of a short time of which not every sample is kept', async () => {
+    // Buckets of samples would have six seconds. These are of a rollup.
+    const minutes = serveHistory([sample(HOUR - 1, 1)], { bucket_ms: 60_000, buckets: [{ count: 60 }] });
+    expect(await rest.chart('a', 0, HOUR, 600)).toMatchObject({ samples: null, bucketMs: 60_000, buckets: [{ count: 60 }] });
+    expect(minutes).toHaveLength(1);
+    serveHistory([sample(1, 1)], { bucket_ms: 6001 });
+    expect((await rest.chart('a', 0, HOUR, 600)).samples).toHaveLength(1);
+  });
+
+  it('reads a table of samples or of buckets as it is', async () => {
+    const asked: string[] = [];
+    vi.stubGlobal('fetch', async (path: string) => {
+      asked.push(path);
+      return new Response('from,until\r\n');
+    });
+    const table = await rest.historyTable('a/b', { from: 5, until: 9, points: 600 });
+    expect(await table.text()).toBe('from,until\r\n');
+    await rest.historyTable('a/b', { from: 5, until: 9 });
+    expect(asked).toEqual(['/api/devices/a%2Fb/history.csv?from=5&until=9&points=600', '/api/devices/a%2Fb/history.csv?from=5&until=9']);
+    serve(() => ({ status: 503, body: { error_code: 'busy', error_message: 'Too busy' } }));
+    await expect(rest.historyTable('a', { from: 5, until: 9 })).rejects.toMatchObject({ status: 503, message: 'Too busy' });
+  });
+
   it('tells the time of the server', async () => {
     vi.stubGlobal('fetch', async () => new Response('{}', { headers: { date: 'Thu, 26 Nov 2026 10:00:00 GMT' } }));
     const dates: string[] = [];

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
-use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -29,9 +29,12 @@ use super::reply;
 use crate::client_address::ClientAddress;
 use crate::error::ApiError;
 use buckets::MAX_POINTS;
+use chart::Charted;
 
 /// The time that is shown, unless the client says when it begins.
 const DEFAULT_TIME: Duration = Duration::from_hours(24);
+/// Beside a table of buckets: the oldest time of which anything is stored. A line of its own would not be part of a table.
+const REACHES_FROM: HeaderName = HeaderName::from_static("reaches-from");
 
 #[derive(Serialize)]
 struct History {
@@ -51,7 +54,7 @@ pub(crate) async fn samples(
     let query = Query::parse(raw.as_deref());
     let (since, until) = bounds(&query)?;
     let limit = query.limit()?;
-    if let Some(points) = query.number("points", 1..=MAX_POINTS)? {
+    if let Some(points) = points(&query)? {
         let bounds = complete(since, until, context.now());
         return chart::chart(&context, client, device, bounds, points, limit).await;
     }
@@ -74,7 +77,8 @@ pub(crate) async fn samples(
     }))
 }
 
-/// `GET /api/devices/{deviceId}/history.csv`: all samples between `from` and `until`.
+/// `GET /api/devices/{deviceId}/history.csv`: all samples between `from` and `until`. With `points`, so many buckets of them instead, also of
+/// those that only rollups tell.
 pub(crate) async fn table(
     State(context): State<RestContext>,
     client: ClientAddress,
@@ -84,6 +88,9 @@ pub(crate) async fn table(
     let query = Query::parse(raw.as_deref());
     let (since, until) = bounds(&query)?;
     let bounds = complete(since, until, context.now());
+    if let Some(points) = points(&query)? {
+        return buckets_table(&context, client, &device, bounds, points).await;
+    }
     let _turn = context.large_reads.wait(client).await?;
     let known = open_alarms(&context, &device).await?;
     let mut held = context.answers.begin(client);
@@ -101,17 +108,36 @@ pub(crate) async fn table(
     if table.len() == csv::HEADER.len() && known.is_none() {
         return Err(ApiError::UnknownDevice);
     }
-    let mut response = Response::new(Body::from(table));
-    let headers = response.headers_mut();
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/csv; charset=utf-8; header=present"),
-    );
-    headers.insert(CONTENT_DISPOSITION, attachment(&device));
+    let mut response = file(&device, table);
     response.extensions_mut().insert(Counted {
         bytes: Arc::new(held),
         _of_client: None,
     });
+    Ok(response)
+}
+
+/// [`MAX_POINTS`] bounds the rows.
+async fn buckets_table(
+    context: &RestContext,
+    client: ClientAddress,
+    device: &DeviceId,
+    bounds: (Time, Time),
+    points: usize,
+) -> Result<Response, ApiError> {
+    let _turn = context.large_reads.wait(client).await?;
+    let known = open_alarms(context, device).await?;
+    let charted = Charted::read(context, device, bounds, points).await?;
+    if charted.buckets.is_empty() && known.is_none() {
+        return Err(ApiError::UnknownDevice);
+    }
+    let mut table = csv::BUCKETS_HEADER.to_owned();
+    for bucket in &charted.buckets {
+        csv::push_bucket(&mut table, bucket);
+    }
+    let mut response = file(device, table);
+    let reaches_from = HeaderValue::from_str(&charted.reaches_from.to_iso());
+    let reaches_from = reaches_from.expect("digits and signs");
+    response.headers_mut().insert(REACHES_FROM, reaches_from);
     Ok(response)
 }
 
@@ -120,6 +146,11 @@ fn bounds(query: &Query) -> Result<(Option<Time>, Option<Time>), ApiError> {
     let from = query.date_or_millis("from")?;
     let since = query.date_or_millis("since")?;
     Ok((from.or(since), query.date_or_millis("until")?))
+}
+
+/// Returns into how many buckets the time is divided, if it is.
+fn points(query: &Query) -> Result<Option<usize>, ApiError> {
+    query.number("points", 1..=MAX_POINTS)
 }
 
 /// Returns the bounds, with defaults for those that are missing.
@@ -157,6 +188,18 @@ async fn read(
             return Ok(());
         }
     }
+}
+
+/// Builds the answer with a table that is saved as a file.
+fn file(device: &DeviceId, table: String) -> Response {
+    let mut response = Response::new(Body::from(table));
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/csv; charset=utf-8; header=present"),
+    );
+    headers.insert(CONTENT_DISPOSITION, attachment(device));
+    response
 }
 
 /// Names the file. A serial may have any character.

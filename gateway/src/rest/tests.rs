@@ -305,7 +305,7 @@ async fn an_allowed_origin_is_echoed_with_credentials() {
             );
             assert_eq!(
                 header(&response, "access-control-expose-headers"),
-                Some("ETag, Retry-After, WWW-Authenticate, X-Request-ID")
+                Some("ETag, Reaches-From, Retry-After, WWW-Authenticate, X-Request-ID")
             );
             assert_eq!(header(&response, "vary"), Some("Origin"));
             assert_eq!(header(&response, "cache-control"), Some("no-store"));

@@ -252,7 +252,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** All samples of a time as a table, by server time */
+        /** All samples of a time, or buckets of them, as a table, by server time */
         get: operations["deviceHistoryTable"];
         put?: never;
         post?: never;
@@ -2240,6 +2240,8 @@ export interface operations {
                 since?: components["parameters"]["since"];
                 /** @description ISO instant, `YYYY-MM-DD` (its first moment in UTC), or milliseconds since 1970. Inclusive. */
                 until?: components["parameters"]["until"];
+                /** @description Number of buckets into which the time is divided. */
+                points?: components["parameters"]["points"];
             };
             header?: never;
             path: {
@@ -2250,9 +2252,11 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A line with the names of the columns, then the samples, oldest first. `from` is 24 hours before `until`, and `until` is now, unless they are given. */
+            /** @description A line with the names of the columns, then the samples, oldest first. With `points`, a row is a bucket, also of times of which no samples are kept, and its columns are those of `HistoryBucket`. `from` is 24 hours before `until`, and `until` is now, unless they are given. */
             200: {
                 headers: {
+                    /** @description With `points`: the oldest time of which anything is stored. */
+                    "Reaches-From"?: string;
                     [name: string]: unknown;
                 };
                 content: {

@@ -45,7 +45,7 @@ export type Bucket = Schemas['HistoryBucket'];
 
 /** A stretch of time for a chart: each sample of it, or buckets of all of them. */
 export interface Chart {
-  /** `null`: there are too many of them. */
+  /** `null`: there are too many of them, or some are not kept. */
   samples: Sample[] | null;
   buckets: Bucket[];
   /** How long a bucket is. */
@@ -184,15 +184,18 @@ export class Rest {
     return this.get('/alarm-logs/statistics', { ...query });
   }
 
-  /** Each sample of a short time, and buckets of a longer one, or of one with too many samples. */
+  /** Each sample of a short time. Buckets of a longer one, and of one of which too many samples are kept, or not all. */
   async chart(deviceId: string, from: number, until: number, points: number): Promise<Chart> {
     const path = `/api/devices/${encodeURIComponent(deviceId)}/history`;
     const isShort = until - from <= SHORT_MS;
     const newest = await this.get<History>(path, { from, until, points, limit: isShort ? HISTORY_PAGE : 1 });
+    const bucketMs = newest.bucket_ms ?? 0;
+    // Buckets of samples are as short as was asked for. Longer ones are of rollups: not every sample of the time is kept.
+    const isKept = bucketMs <= Math.ceil((until - from + 1) / points);
     return {
-      samples: isShort ? await this.#allSamples(path, from, newest.samples) : null,
+      samples: isShort && isKept ? await this.#allSamples(path, from, newest.samples) : null,
       buckets: newest.buckets ?? [],
-      bucketMs: newest.bucket_ms ?? 0,
+      bucketMs,
       spans: newest.spans ?? [],
       spansIncompleteBefore: newest.spans_incomplete_before,
       reachesFrom: newest.reaches_from,
@@ -217,6 +220,13 @@ export class Rest {
     return samples;
   }
 
+  /** A table (CSV) of each sample of a time, or with `points` of its buckets. */
+  async historyTable(deviceId: string, { from, until, points }: { from: number; until: number; points?: number }): Promise<Blob> {
+    const path = `/api/devices/${encodeURIComponent(deviceId)}/history.csv`;
+    const answer = await this.#request('GET', withQuery(path, { from, until, points }), { headers: { accept: 'text/csv' } });
+    return whole(answer.blob());
+  }
+
   /** Acknowledges what the operator has `seen`, and never a level that came later. The `note` is for everybody who sees the alarm. `name`: who does it, if no token says so. */
   async acknowledge(deviceId: string, alarmId: string, seen: Position, note = '', name = ''): Promise<Acknowledgement> {
     const path = `/devices/${encodeURIComponent(deviceId)}/subtronics/alerts/${encodeURIComponent(alarmId)}/acknowledge`;
@@ -236,10 +246,7 @@ export class Rest {
   }
 
   get<T>(path: string, query: Record<string, string | number | undefined> = {}): Promise<T> {
-    const parameters = new URLSearchParams();
-    for (const [key, value] of Object.entries(query)) if (value !== undefined && value !== '') parameters.set(key, String(value));
-    const search = parameters.toString();
-    return this.#send('GET', search ? `${path}?${search}` : path);
+    return this.#send('GET', withQuery(path, query));
   }
 
   async #send<T>(method: string, path: string, body?: object): Promise<T> {
@@ -272,6 +279,13 @@ export class Rest {
     const { error_code: code, error_message: message } = (content ?? {}) as Record<string, string>;
     throw new RestError(answer.status, code ?? '', message ?? `${answer.status} ${answer.statusText}`);
   }
+}
+
+function withQuery(path: string, query: Record<string, string | number | undefined>): string {
+  const parameters = new URLSearchParams();
+  for (const [key, value] of Object.entries(query)) if (value !== undefined && value !== '') parameters.set(key, String(value));
+  const search = parameters.toString();
+  return search ? `${path}?${search}` : path;
 }
 
 /** The body of an answer. One that breaks off, or comes too slowly, is as good as none. */

@@ -6,7 +6,8 @@ import { alarmSpans, type AlarmSpan } from '../alarmSpans';
 import { RestError, SHORT_MS, useGateway, useLinkState, type Chart, type DeviceView, type Rest } from '../client';
 import { EMPTY_TREND, LIVE_POINTS, trendOfBuckets, trendOfSamples, withLive, type LiveReading, type Trend } from '../trend';
 
-const POINTS = 600;
+/** The most buckets of a time. */
+export const POINTS = 600;
 /** Nothing is to be seen in less. */
 const LEAST_MS = 10_000;
 const TICK_MS = 5000;

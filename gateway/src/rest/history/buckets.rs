@@ -101,29 +101,29 @@ pub(super) struct Buckets {
 #[derive(Debug, PartialEq, Serialize)]
 pub(super) struct Bucket {
     #[serde(serialize_with = "iso")]
-    from: Time,
+    pub(super) from: Time,
     /// Its last millisecond.
     #[serde(serialize_with = "iso")]
-    until: Time,
-    min: Option<Decimal>,
-    max: Option<Decimal>,
-    mean: Option<Decimal>,
+    pub(super) until: Time,
+    pub(super) min: Option<Decimal>,
+    pub(super) max: Option<Decimal>,
+    pub(super) mean: Option<Decimal>,
     /// Number of readings with a value.
-    count: u64,
+    pub(super) count: u64,
     /// Number of readings without one.
     #[serde(skip_serializing_if = "is_zero")]
-    unknown: u64,
+    pub(super) unknown: u64,
     /// Number of readings that were older than the latest one.
     #[serde(skip_serializing_if = "is_zero")]
-    late: u64,
+    pub(super) late: u64,
     /// `None` if it has readings in too many units.
-    unit: Option<String>,
+    pub(super) unit: Option<String>,
     /// `ALARM` if one of the readings was.
     #[serde(rename = "alarm_status", serialize_with = "status_word")]
-    in_alarm: bool,
+    pub(super) in_alarm: bool,
     /// The worst.
     #[serde(rename = "data_quality")]
-    quality: Quality,
+    pub(super) quality: Quality,
 }
 
 #[expect(

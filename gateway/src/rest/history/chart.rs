@@ -38,6 +38,15 @@ struct Chart {
     spans: Spans,
 }
 
+/// What is stored of a time, in so many buckets at most.
+pub(super) struct Charted {
+    /// The oldest time of which anything is stored; now, if nothing is.
+    pub(super) reaches_from: Time,
+    /// Length of a bucket.
+    bucket_ms: i64,
+    pub(super) buckets: Vec<Bucket>,
+}
+
 /// Answers with the time between these bounds (inclusive) in so many buckets, and with its newest samples.
 pub(super) async fn chart(
     context: &RestContext,
@@ -48,25 +57,15 @@ pub(super) async fn chart(
     limit: usize,
 ) -> Result<Response, ApiError> {
     let _turn = context.large_reads.wait(client).await?;
-    let reader = &context.reader;
     let open = open_alarms(context, &device).await?;
-    let widths = reader.with_timeout(reader.store.rollup_widths()).await;
-    let widths = widths.map_err(ApiError::unavailable)?;
-    let begin = reader.store.history_begin(&device, &widths);
-    let begin = reader.with_timeout(begin).await;
-    let begin = begin.map_err(ApiError::unavailable)?;
-    let now = context.now();
-    let sources = Sources::choose(bounds, points, (&widths, &begin), now);
-    let sources = sources.ok_or_else(|| ApiError::Unreadable {
-        problem: "`from` is after `until`".to_owned(),
-    })?;
-    let buckets = fill(context, &device, &sources).await?.finish();
+    let charted = Charted::read(context, &device, bounds, points).await?;
+    let reader = &context.reader;
     let samples = reader
         .store
         .history(&device, Some(bounds.0), Some(bounds.1), limit);
     let samples = reader.with_timeout(samples).await;
     let samples = samples.map_err(ApiError::unavailable)?;
-    if samples.is_empty() && buckets.is_empty() && open.is_none() {
+    if samples.is_empty() && charted.buckets.is_empty() && open.is_none() {
         return Err(ApiError::UnknownDevice);
     }
     let open = open.unwrap_or_default();
@@ -78,11 +77,38 @@ pub(super) async fn chart(
         samples,
         from: bounds.0,
         until: bounds.1,
-        reaches_from: sources.reaches_from.unwrap_or(now),
-        bucket_ms: sources.frame.width_ms(),
-        buckets,
+        reaches_from: charted.reaches_from,
+        bucket_ms: charted.bucket_ms,
+        buckets: charted.buckets,
         spans,
     }))
+}
+
+impl Charted {
+    /// Reads the time between these bounds (inclusive).
+    pub(super) async fn read(
+        context: &RestContext,
+        device: &DeviceId,
+        bounds: (Time, Time),
+        points: usize,
+    ) -> Result<Self, ApiError> {
+        let reader = &context.reader;
+        let widths = reader.with_timeout(reader.store.rollup_widths()).await;
+        let widths = widths.map_err(ApiError::unavailable)?;
+        let begin = reader.store.history_begin(device, &widths);
+        let begin = reader.with_timeout(begin).await;
+        let begin = begin.map_err(ApiError::unavailable)?;
+        let now = context.now();
+        let sources = Sources::choose(bounds, points, (&widths, &begin), now);
+        let sources = sources.ok_or_else(|| ApiError::Unreadable {
+            problem: "`from` is after `until`".to_owned(),
+        })?;
+        Ok(Self {
+            reaches_from: sources.reaches_from.unwrap_or(now),
+            bucket_ms: sources.frame.width_ms(),
+            buckets: fill(context, device, &sources).await?.finish(),
+        })
+    }
 }
 
 /// Reads the coarsest rollup, then what it has not from the next, and the rest from the samples. Nothing is asked for a time before it

@@ -65,19 +65,19 @@ async fn a_chart_has_every_peak_and_every_gap() {
         (&last["max"], &last["data_quality"]),
         (&json!(null), &json!("bad"))
     );
-    for query in [
-        "points=0",
-        "points=2001",
-        "points=x",
-        "points=5&from=2026-01-02&until=2026-01-01",
-    ] {
-        let found = world
-            .error(&format!("GET /api/devices/{DEVICE}/history?{query}"))
-            .await;
-        assert_eq!(found.0, 400, "{query}");
+    for form in ["history", "history.csv"] {
+        for query in [
+            "points=0",
+            "points=2001",
+            "points=x",
+            "points=5&from=2026-01-02&until=2026-01-01",
+        ] {
+            let line = format!("GET /api/devices/{DEVICE}/{form}?{query}");
+            assert_eq!(world.error(&line).await.0, 400, "{line}");
+        }
+        let unknown = format!("GET /api/devices/OTSM-9999/{form}?points=5");
+        assert_eq!(world.error(&unknown).await.0, 404, "{unknown}");
     }
-    let unknown = "GET /api/devices/OTSM-9999/history?points=5";
-    assert_eq!(world.error(unknown).await.0, 404);
 }
 
 #[tokio::test]
@@ -272,5 +272,68 @@ async fn a_table_has_every_sample_of_its_time() {
     assert!(text_of(all).await.ends_with(",,,ppm,NORMAL,bad,0\r\n"));
     // Nothing is known of it, and nothing was stored in this time.
     let nothing = world.error(&format!("GET {}", path(-9, -1, ".csv?"))).await;
+    assert_eq!(nothing, (404, "Device not found".to_owned()));
+}
+
+/// A bucket of a chart as a row of its table.
+fn row_of(bucket: &Value) -> String {
+    let cell = |name: &str| match &bucket[name] {
+        Value::String(text) => text.clone(),
+        Value::Null if ["unknown", "late"].contains(&name) => "0".to_owned(),
+        Value::Null => String::new(),
+        number => number.to_string(),
+    };
+    let names = csv_columns().map(cell);
+    names.collect::<Vec<_>>().join(",")
+}
+
+fn csv_columns() -> impl Iterator<Item = &'static str> {
+    "from,until,min,max,mean,count,unknown,late,unit,alarm_status,data_quality".split(',')
+}
+
+#[tokio::test]
+async fn a_table_of_points_has_the_buckets_of_the_chart_also_of_times_without_samples() {
+    /// From `FROM` to where a block of 15 minutes begins.
+    const START: i64 = 700_000;
+    const MINUTE: i64 = 60_000;
+    let world = World::start().await;
+    for number in 0..480 {
+        let value = if number == 100 { "612.5" } else { "12" };
+        add(&world, START + number * 5_000, value, "good");
+    }
+    add(&world, START + 50 * MINUTE, "", "bad");
+    roll_up(&world, "1m:7d", START + 30 * MINUTE).await;
+    trim(&world, START + 20 * MINUTE);
+    let start = Time::from_millis(FROM + START).to_iso();
+    for points in [1, 7, 60, 2_000] {
+        // It begins before anything is stored.
+        let (from, until) = (START - 20 * MINUTE, START + 60 * MINUTE - 1);
+        let query = format!("points={points}&");
+        let chart = world.get(&path(from, until, &format!("?{query}"))).await;
+        let line = format!("GET {}", path(from, until, &format!(".csv?{query}")));
+        let response = send(&world.router, request(&line)).await;
+        assert_eq!(response.status(), 200, "{line}");
+        let headers = response.headers();
+        assert_eq!(
+            headers["content-type"],
+            "text/csv; charset=utf-8; header=present"
+        );
+        let file = &headers["content-disposition"];
+        assert_eq!(file, "attachment; filename=\"OTSM-0114.csv\"");
+        assert_eq!(headers["reaches-from"], start.as_str(), "{line}");
+        assert_eq!(chart["reaches_from"], json!(start), "{line}");
+        let table = text_of(response).await;
+        let rows: Vec<&str> = table.split_terminator("\r\n").collect();
+        let buckets = chart["buckets"].as_array().expect("buckets");
+        let names = csv_columns().collect::<Vec<_>>().join(",");
+        let mut expected = vec![names];
+        expected.extend(buckets.iter().map(row_of));
+        assert_eq!(rows, expected, "{line}");
+        // The peak is older than every sample.
+        assert!(table.contains(",612.5,"), "{table}");
+    }
+    // Nothing was stored in this time.
+    let line = format!("GET {}", path(-9, -1, ".csv?points=5&"));
+    let nothing = world.error(&line).await;
     assert_eq!(nothing, (404, "Device not found".to_owned()));
 }
