@@ -99,6 +99,8 @@ pub struct Arrival {
     pub device_time: Option<Time>,
     /// Fingerprint of the device's own time as it was sent, if it cannot be read.
     pub unreadable_time: Option<u64>,
+    /// The message has a value. Without one nothing is measured that could stand still.
+    pub has_value: bool,
     /// The message may have been delivered before: it has MQTT's DUP flag, or its commit is being retried.
     pub dup: bool,
     /// MQTT's RETAIN flag: the broker stored the message, so it does not prove the device alive.

@@ -45,6 +45,7 @@ pub(super) fn decide(
             fingerprint: message.fingerprint,
             device_time: message.reading.device_time,
             unreadable_time: message.facts.unreadable_time,
+            has_value: message.reading.value.is_some(),
             dup: message.dup,
             retain: message.retain,
             at: draft.now,

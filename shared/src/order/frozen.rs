@@ -1,4 +1,5 @@
-//! A device whose clock moved and then stopped: it repeats known bytes of one time.
+//! A device whose clock moved and then stopped: it repeats known bytes of one time. A message without a value may show that its clock
+//! moves. It is no reading that stands still: what is wrong then is that there is none.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use super::device_time::is_before_clocks;
 use super::state::{OrderState, SameBytes};
 use super::{Arrival, Class};
 
-/// Known bytes must arrive at least this often.
+/// Known bytes with a value must arrive at least this often.
 const FROZEN_ARRIVALS: u32 = 3;
 /// So many messages in a row without time, all with new bytes, show that the device has no clock any more.
 const WITHOUT_CLOCK: u32 = 3;
@@ -55,8 +56,10 @@ impl OrderState {
             let is_known = same.fingerprint == arrival.fingerprint
                 || fingerprints.contains(&arrival.fingerprint);
             if is_known && same.has_time_of(arrival) {
-                same.count = same.count.saturating_add(1);
-                same.last = arrival.at;
+                if arrival.has_value {
+                    same.count = same.count.saturating_add(1);
+                    same.last = arrival.at;
+                }
                 same.without_time = 0;
                 return;
             }
@@ -81,7 +84,7 @@ impl OrderState {
             unreadable_time: arrival.unreadable_time,
             since: arrival.at,
             last: arrival.at,
-            count: 1,
+            count: u32::from(arrival.has_value),
             without_time: 0,
             unknown: UnknownFields::default(),
         });

@@ -196,9 +196,9 @@ pub struct SameBytes {
     pub unreadable_time: Option<u64>,
     /// Server time of their first arrival.
     pub since: Time,
-    /// Server time of the last arrival of known bytes.
+    /// Server time of the last arrival of known bytes with a value.
     pub last: Time,
-    /// Number of arrivals.
+    /// Number of arrivals with a value.
     pub count: u32,
     /// While only known bytes arrive: number of messages in a row with new bytes and without time.
     #[serde(default, skip_serializing_if = "is_zero")]

@@ -35,6 +35,7 @@ struct Flags {
     bytes: Option<u64>,
     /// A time that cannot be read.
     unreadable_time: Option<u64>,
+    without_value: bool,
 }
 
 const DUP: Flags = Flags {
@@ -42,12 +43,14 @@ const DUP: Flags = Flags {
     retain: false,
     bytes: None,
     unreadable_time: None,
+    without_value: false,
 };
 const RETAINED: Flags = Flags {
     dup: false,
     retain: true,
     bytes: None,
     unreadable_time: None,
+    without_value: false,
 };
 
 fn bytes(bytes: u64) -> Flags {
@@ -100,6 +103,7 @@ impl Device {
             fingerprint: flags.bytes.unwrap_or(self.next_fingerprint),
             device_time,
             unreadable_time: flags.unreadable_time,
+            has_value: !flags.without_value,
             dup: flags.dup,
             retain: flags.retain,
             at,

@@ -1,6 +1,7 @@
 //! Order, duplicates and late readings, tested by their effect on alarms.
 
 use super::*;
+use crate::reading::Repair;
 use ChangeKind::{Cleared, DeEscalated, Escalated, Raised, Returned};
 use Condition::{AlarmLevel1, AlarmLevel2, AlarmLevel3};
 
@@ -478,4 +479,45 @@ fn a_late_message_does_not_end_a_frozen_reading() {
     assert!(device.alarm(Kind::ReadingFrozen).is_some());
     device.send_value("10");
     assert!(device.alarm(Kind::ReadingFrozen).is_none());
+}
+
+#[test]
+fn a_payload_without_a_reading_that_is_repeated_is_no_frozen_reading() {
+    for (name, repair, has_time) in [
+        ("cannot be read", Repair::Unreadable, true),
+        (
+            "cannot be read, nor can its time",
+            Repair::Unreadable,
+            false,
+        ),
+        ("has no value", Repair::None, true),
+        ("has no value and no time", Repair::None, false),
+    ] {
+        let mut device = TestDevice::new();
+        device.send_value("10");
+        device.send_value("10");
+        let next = device.device_time + Duration::from_secs(1);
+        let repeat = |device: &mut TestDevice, value: Option<&str>, fingerprint: u64| {
+            device.advance(10);
+            let mut same = message(reading(value), fingerprint);
+            if value.is_none() {
+                same.facts.repair = repair;
+            }
+            Arc::make_mut(&mut same.reading).device_time = has_time.then_some(next);
+            device.decide_message(&same);
+        };
+        for _ in 0..30 {
+            repeat(&mut device, None, 900);
+        }
+        assert!(device.alarm(Kind::ReadingInvalid).is_some(), "{name}");
+        assert!(device.alarm(Kind::ReadingFrozen).is_none(), "{name}");
+        // A reading that is repeated then is frozen since it came, if the device still has a clock.
+        for _ in 0..19 {
+            repeat(&mut device, Some("11"), 901);
+        }
+        assert!(device.alarm(Kind::ReadingFrozen).is_none(), "{name}");
+        repeat(&mut device, Some("11"), 901);
+        let is_frozen = device.alarm(Kind::ReadingFrozen).is_some();
+        assert_eq!(is_frozen, has_time, "{name}");
+    }
 }

@@ -369,3 +369,27 @@ fn a_text_that_stands_still_while_the_values_change_is_no_clock_any_more() {
     assert!(send(203.0, 2, 103) && send(204.0, 2, 104));
     assert!(!send(205.0, 2, 105));
 }
+
+#[test]
+fn a_message_without_a_value_is_no_reading_that_stands_still_and_may_show_that_the_clock_moves() {
+    let without_value = |number: u64| Flags {
+        without_value: true,
+        ..bytes(number)
+    };
+    let mut device = Device::new();
+    device.run_until(0.0);
+    for step in 1..200 {
+        let at = f64::from(step) * 2.0;
+        device.send_flagged(at, Some(1.0), without_value(6));
+        assert_eq!(frozen_since(&device.state, LIMIT), None, "{at}");
+    }
+    // Readings beside them count.
+    for step in 0..100 {
+        let at = 400.0 + f64::from(step) * 2.0;
+        device.send_flagged(at, Some(1.0), bytes(5));
+        device.send_flagged(at + 1.0, Some(1.0), without_value(6));
+    }
+    assert_eq!(frozen_since(&device.state, LIMIT), Some(time(400.0)));
+    device.send_flagged(601.0, Some(601.0), without_value(7));
+    assert_eq!(frozen_since(&device.state, LIMIT), None);
+}
