@@ -42,8 +42,7 @@ struct Ports {
 
 /// Builds the services of both ports, that of the main port behind the check of origins.
 fn both_ports(redis: &str, flags: &[&str]) -> Ports {
-    let flags = [&["--redis-timeout=500ms"], flags].concat();
-    let config = test_setup::config(redis, &flags);
+    let config = test_setup::config(redis, flags);
     let store = test_setup::store(&config);
     let metrics = Metrics::new(meters());
     let state = AppState {

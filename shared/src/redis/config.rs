@@ -110,7 +110,7 @@ impl RedisConfig {
         self.tls_files().problems(&TLS_SETTINGS, url.uses_tls())
     }
 
-    /// A server with 8 partitions, which is reached without files.
+    /// A server with 8 partitions, which is reached without files. Its answer is waited for, however busy the machine is.
     #[cfg(test)]
     pub(crate) fn at(url: &str) -> Self {
         Self {
@@ -119,7 +119,7 @@ impl RedisConfig {
             redis_ca_file: None,
             redis_cert_file: None,
             redis_key_file: None,
-            redis_timeout: Duration::from_secs(2),
+            redis_timeout: test_support::eventually::LATE,
             redis_watch: Duration::from_secs(1),
             memory_reserve: None,
             partitions: 8,
