@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use shared::clock::Time;
 use shared::metrics::Meters;
+use shared::rollup::Levels;
 use shared::store::{Places, Store};
 use tokio::sync::watch;
 
@@ -22,6 +23,8 @@ pub(crate) struct Gauges {
     pub(crate) places: Places,
     /// What the history takes.
     pub(crate) history: Arc<HistoryTotals>,
+    /// What is made of it.
+    pub(crate) levels: Levels,
     /// What was made of it.
     pub(crate) rollups: Arc<RollupTotals>,
 }
@@ -95,6 +98,13 @@ impl Gauges {
         register_memory(meters, &self.store);
         register_history(meters, &self.history, &self.store);
         register_rollups(meters, &self.rollups, &self.history, &self.store);
+        let block = self.levels.finest().map(|finest| finest.width);
+        let block = block.map_or(0, |width| width.block_millis().unsigned_abs() / 1_000);
+        meters.gauge(
+            "ingest.rollups.block.seconds",
+            "Length of a block of the finest rollups, the unit that is written. As far behind are the rollups just before its end. 0: there are none.",
+            move || block,
+        );
         let store = self.store.clone();
         meters.observed_count(
             "ingest.redis.connections",
@@ -188,7 +198,7 @@ fn register_rollups(
     let (behind, clock) = (Arc::clone(rollups), store.clock());
     meters.gauge(
         "ingest.rollups.behind.seconds",
-        "Seconds since the time up to which all rollups are made: up to one block of the finest level, and one pass. Before the first complete pass, since the start.",
+        "Seconds since the time up to which all rollups are made: up to one block of the finest level, and one pass. Before the first complete pass, since the start. 0: there are none.",
         move || match behind.until.load(Ordering::Relaxed) {
             0 => 0,
             until => clock.now().duration_since(Time::from_millis(until)).as_secs(),

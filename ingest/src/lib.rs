@@ -210,6 +210,7 @@ fn start_tasks(
         heartbeat: heartbeats,
         places: config.places(),
         history,
+        levels: config.rollups.clone(),
         rollups: rollup_totals,
     })
 }

@@ -37,7 +37,8 @@ pub(crate) struct RollupTotals {
     pub(crate) blocks: AtomicU64,
     /// Devices whose keys could not be used, in the last pass.
     pub(crate) refused: AtomicU64,
-    /// Server time up to which everything is made, in milliseconds; that of the start before the first complete pass.
+    /// Server time up to which everything is made, in milliseconds; that of the start before the first complete pass. 0: nothing is to
+    /// be made.
     pub(crate) until: AtomicI64,
 }
 
@@ -64,8 +65,10 @@ impl Rollups {
     }
 
     async fn keep_rolling_up(&self) {
-        let start = self.store.clock().now().as_millis();
-        self.totals.until.store(start, Ordering::Relaxed);
+        if self.levels.finest().is_some() {
+            let start = self.store.clock().now().as_millis();
+            self.totals.until.store(start, Ordering::Relaxed);
+        }
         loop {
             let is_complete = match self.pass().await {
                 Ok(is_complete) => is_complete,
