@@ -1,5 +1,5 @@
 import vue from '@vitejs/plugin-vue';
-import { defineConfig } from 'vite';
+import { defineConfig } from 'vitest/config';
 
 // Everything is below /ui/, which is no path of the REST API. A running gateway answers the rest while developing.
 const gateway = 'http://127.0.0.1:3002';
@@ -17,6 +17,8 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
   },
+  // No test waits for anything; a busy machine may take long.
+  test: { testTimeout: 120_000 },
   server: {
     proxy: {
       '/socket.io': { target: gateway, ws: true },

@@ -1,10 +1,10 @@
-// One word for the state of a detector, and the order in which states need somebody.
+// One word for the state of a detector, and which of several a mark shows. In which order lists have them: `urgency.ts`.
 import { ageOf, freshnessOf, type FleetRow } from './client';
 
 export type Condition = 'a3' | 'critical' | 'a2' | 'fault' | 'a1' | 'warning' | 'unknown' | 'normal';
 
-// A detector that tells nothing may hide anything: it needs somebody as much as one with a fault.
-export const CONDITIONS: readonly Condition[] = ['a3', 'critical', 'a2', 'fault', 'unknown', 'a1', 'warning', 'normal'];
+// Gas first, whatever its level: neither a fault nor silence hides it. A detector that tells nothing may hide anything.
+export const CONDITIONS: readonly Condition[] = ['a3', 'critical', 'a2', 'a1', 'fault', 'unknown', 'warning', 'normal'];
 
 const URGENCY = new Map(CONDITIONS.map((condition, index) => [condition, index]));
 
@@ -38,7 +38,7 @@ export function conditionOf(row: Judged, serverNow: number): Condition {
   return isNormal && isFresh ? 'normal' : 'unknown';
 }
 
-/** The most urgent of these. */
+/** What is shown of these, if one is. */
 export const worstOf = (conditions: readonly Condition[]): Condition =>
   [...conditions].sort((a, b) => urgencyOf(a) - urgencyOf(b))[0] ?? 'unknown';
 

@@ -1,12 +1,19 @@
 // Which detectors of the fleet are shown, and in which order.
 import { ageOf, type FleetRow } from './client';
-import { conditionOf, urgencyOf, type Condition } from './condition';
-import { standingOfRow } from './standing';
+import { conditionOf, type Condition } from './condition';
+import { rowUrgency } from './urgency';
 
 export interface FleetItem {
   row: FleetRow;
   condition: Condition;
+  /** See `rowUrgency`. */
+  urgency: number;
 }
+
+export const fleetItem = (row: FleetRow, serverNow: number): FleetItem => {
+  const condition = conditionOf(row, serverNow);
+  return { row, condition, urgency: rowUrgency(row, condition, serverNow) };
+};
 
 export type SortBy = 'urgency' | 'name' | 'id' | 'age';
 
@@ -27,9 +34,9 @@ export function fleetView(rows: readonly FleetRow[], query: FleetQuery, serverNo
     if (query.gas && row.gas_type !== query.gas) continue;
     if (query.zone && (row.zone ?? '') !== query.zone) continue;
     if (text && !contains(row, text)) continue;
-    const condition = conditionOf(row, serverNow);
-    if (query.condition && condition !== query.condition) continue;
-    items.push({ row, condition });
+    const item = fleetItem(row, serverNow);
+    if (query.condition && item.condition !== query.condition) continue;
+    items.push(item);
   }
   return items.sort(COMPARE[query.sort](serverNow));
 }
@@ -41,12 +48,11 @@ function contains({ name, deviceId, gas_type: gas, zone, site }: FleetRow, text:
 const byName = (a: FleetItem, b: FleetItem) => collator.compare(a.row.name, b.row.name) || byId(a, b);
 const byId = (a: FleetItem, b: FleetItem) => collator.compare(a.row.deviceId, b.row.deviceId);
 
+/** The most urgent first: in every list of detectors. */
+export const byUrgency = (a: FleetItem, b: FleetItem) => a.urgency - b.urgency || b.row.alarms - a.row.alarms || byId(a, b);
+
 const COMPARE: Record<SortBy, (serverNow: number) => (a: FleetItem, b: FleetItem) => number> = {
-  // Among those of the same urgency, gas that is there now comes first.
-  urgency: (serverNow) => (a, b) => {
-    const isBack = ({ row, condition }: FleetItem) => Number(standingOfRow(row, condition, serverNow) === 'back');
-    return urgencyOf(a.condition) - urgencyOf(b.condition) || isBack(a) - isBack(b) || b.row.alarms - a.row.alarms || byId(a, b);
-  },
+  urgency: () => byUrgency,
   name: () => byName,
   id: () => byId,
   age: (serverNow) => (a, b) => {

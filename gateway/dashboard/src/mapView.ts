@@ -1,7 +1,7 @@
 // Where detectors are on the map, and which of them are shown as one. Pure: knows nothing of Leaflet.
 import type { FleetRow, SitePlan } from './client';
-import { conditionOf, isGas, urgencyOf, type Condition } from './condition';
-import type { FleetItem } from './fleetView';
+import { isGas, urgencyOf } from './condition';
+import { byUrgency, fleetItem, type FleetItem } from './fleetView';
 
 export interface Place {
   latitude: number;
@@ -42,18 +42,21 @@ export const cornersOf = ({ south, west, north, east }: SitePlan): Place[] => [
 /** Whether it must be seen before anything else. */
 export const isAlarm = isGas;
 
-/** Gas first, whatever its level: a marker shows one of several, and must not show a fault instead. */
-const byUrgency = (a: Condition, b: Condition): number => Number(isAlarm(b)) - Number(isAlarm(a)) || urgencyOf(a) - urgencyOf(b);
-
-/** The detectors with the most urgent first, as it is with every group. */
-export function mapItems(rows: readonly FleetRow[], serverNow: number): { item: FleetItem; place: Place | null }[] {
-  return rows
-    .map((row) => ({ item: { row, condition: conditionOf(row, serverNow) }, place: placeOf(row) }))
-    .sort((a, b) => byUrgency(a.item.condition, b.item.condition) || (a.item.row.deviceId < b.item.row.deviceId ? -1 : 1));
+export interface MapItem {
+  item: FleetItem;
+  place: Place | null;
 }
 
+/** The detectors, the most urgent first, as the fleet has them. */
+export const mapItems = (rows: readonly FleetRow[], serverNow: number): MapItem[] =>
+  rows.map((row) => ({ item: fleetItem(row, serverNow), place: placeOf(row) })).sort((a, b) => byUrgency(a.item, b.item));
+
+/** Those with a place, in the order in which markers show them: gas before anything else, since a marker shows one of several. */
+export const markerOrder = (sorted: readonly MapItem[]): { item: FleetItem; place: Place }[] =>
+  sorted.flatMap(({ item, place }) => (place ? [{ item, place }] : [])).sort((a, b) => urgencyOf(a.item.condition) - urgencyOf(b.item.condition));
+
 /**
- * Puts together what is closer than `distance` in pixels. `sorted` has the most urgent first: it leads those around it, so that a marker is
+ * Puts together what is closer than `distance` in pixels. `sorted` is of `markerOrder`: the first leads those around it, so that a marker is
  * where the worst is, and shows the worst. `pixels` depends on the scale alone, so that groups stay while the map is moved.
  */
 export function groupsOf(sorted: readonly { item: FleetItem; place: Place }[], pixels: (place: Place) => Point, distance: number): MarkerGroup[] {
@@ -84,7 +87,9 @@ const mustBeSaid = ({ row, condition }: FleetItem): boolean => isAlarm(condition
 /** What is in alarm and in none of the groups that are seen: outside the view, without a place, or not drawn yet. */
 export function unseenAlarms(all: readonly { item: FleetItem }[], seen: readonly MarkerGroup[]): FleetItem[] {
   const ids = new Set(seen.flatMap(({ items }) => items.map(({ row }) => row.deviceId)));
-  return all.map(({ item }) => item).filter((item) => mustBeSaid(item) && !ids.has(item.row.deviceId));
+  const unseen = all.map(({ item }) => item).filter((item) => mustBeSaid(item) && !ids.has(item.row.deviceId));
+  // Only the first have a button: no fault takes it from gas.
+  return unseen.sort((a, b) => urgencyOf(a.condition) - urgencyOf(b.condition));
 }
 
 /** The part of the map that is seen, in the pixels of the markers. */

@@ -1,5 +1,5 @@
 // What one shift hands over to the next: what was raised in its time, what became of it, and what is silent. Pure.
-import { ageOf, freshnessOf, type AlarmLogRow, type FleetRow, type Severity } from './client';
+import { ageOf, freshnessOf, severityRank, type AlarmLogRow, type FleetRow, type Severity } from './client';
 import { conditionOf, type Condition } from './condition';
 
 /** An alarm of the shift. The log has a row for each raise and for each level that it reached. */
@@ -34,8 +34,6 @@ export interface SilentDetector {
   condition: Condition;
 }
 
-const RANK: Record<Severity, number> = { warning: 0, high: 1, critical: 2 };
-
 /** The alarms of the shift that began at `from`, the newest first. The rows may reach further back. */
 export function shiftAlarms(rows: readonly AlarmLogRow[], from: number): ShiftAlarm[] {
   const isIn = (time: string | null) => time !== null && Date.parse(time) >= from;
@@ -54,7 +52,7 @@ export function shiftAlarms(rows: readonly AlarmLogRow[], from: number): ShiftAl
 }
 
 function isWorse(row: AlarmLogRow, than: AlarmLogRow): boolean {
-  return RANK[row.severity] > RANK[than.severity] || (row.severity === than.severity && beyond(row) > beyond(than));
+  return severityRank(row.severity) < severityRank(than.severity) || (row.severity === than.severity && beyond(row) > beyond(than));
 }
 
 /** How far a value is beyond its level, on either side. */

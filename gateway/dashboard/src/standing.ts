@@ -1,6 +1,6 @@
 // Where the reading of a detector stands now against the level of an alarm. Pure. What is not known counts as dangerous.
-import { ageOf, byUrgency, freshnessOf, type Alert, type FleetRow, type OpenAlarm } from './client';
-import { conditionOfAlarm, isGas, type Condition } from './condition';
+import { ageOf, freshnessOf, type Alert, type FleetRow } from './client';
+import { conditionOfAlarm, type Condition } from './condition';
 import { AIR } from './levels';
 import { texts } from './texts';
 
@@ -69,19 +69,4 @@ export function backWords(alarm: Alert, now: Now | undefined, serverNow: number)
   if (alarm.state !== 'unacknowledged' && alarm.state !== 'acknowledged') return '';
   if (standingOf(alarm, now, serverNow) !== 'back') return '';
   return texts.alarms.back(Number(now?.sensor_reading) < Number(alarm.threshold));
-}
-
-const GAS_RANK: Partial<Record<Condition, number>> = { a3: 1, a2: 2, a1: 3 };
-
-/** Gas that is there now, then other gas by its level, then the rest. */
-function rankNow(alarm: OpenAlarm, row: FleetRow | undefined, serverNow: number): number {
-  const condition = conditionOfAlarm(alarm.type);
-  if (!isGas(condition)) return 4;
-  return standingOf(alarm, row, serverNow) === 'back' ? (GAS_RANK[condition] ?? 3) : 0;
-}
-
-/** The open alarms, the most urgent by what is true now first. */
-export function sortedNow(alarms: readonly OpenAlarm[], rowOf: (deviceId: string) => FleetRow | undefined, serverNow: number): OpenAlarm[] {
-  const ranks = new Map(alarms.map((alarm) => [alarm, rankNow(alarm, rowOf(alarm.deviceId), serverNow)]));
-  return [...alarms].sort((a, b) => byUrgency(a, b, (alarm) => ranks.get(alarm) ?? 0));
 }

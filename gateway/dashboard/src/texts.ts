@@ -1,6 +1,7 @@
 // Every text of the dashboard. A translation replaces this file.
 import type { Change, Alert } from './client';
 import type { Condition } from './condition';
+import type { AlarmBadge } from './urgency';
 import type { ProfileChanges } from './client';
 
 const many = (count: number, one: string, other: string) => `${count} ${count === 1 ? one : other}`;
@@ -117,8 +118,15 @@ export const texts = {
   account: { label: 'Account', signOut: 'Sign out', signIn: 'Sign in', anonymous: 'Not signed in', rights: 'Permissions' },
   verb: { read: 'see', ack: 'acknowledge', operate: 'operate', admin: 'administer' } as Record<string, string>,
 
-  title: (count: number, worst: string | null) => (count > 0 ? `(${count}) ${worst ?? ''} – Gas detection` : 'Gas detection'),
+  title: (count: number, worst: string) => `(${count}) ${worst} – Gas detection`,
+  titleCalm: (acknowledged: number) => (acknowledged > 0 ? `${acknowledged} open, acknowledged – Gas detection` : 'Gas detection'),
+  titleUnknown: 'Alarms unknown – Gas detection',
   titleNotLive: 'NOT LIVE – Gas detection',
+  badge: {
+    unknown: 'Whether an alarm is open is not known.',
+    of: ({ count, isWaiting, worst, worse }: AlarmBadge): string =>
+      `${isWaiting ? `${count} not acknowledged` : `${count} open, all acknowledged`}, the worst: ${texts.severity[worst]}${worse ? `. Acknowledged and still open: ${texts.severity[worse]}` : ''}`,
+  },
   newAlarm: (device: string, type: string, more: number) => `New alarm: ${device}, ${type}${more > 0 ? `, and ${more} more` : ''}`,
 
   signIn: {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import type { FleetRow, SitePlan } from '../src/client';
-import { alarmsIn, groupsOf, isAlarm, isOnPlan, labelsOf, mapItems, placeOf, unseenAlarms, type Place } from '../src/mapView';
+import { alarmsIn, groupsOf, isAlarm, isOnPlan, labelsOf, mapItems, markerOrder, placeOf, unseenAlarms, type Place } from '../src/mapView';
 import { seeded } from './random';
 
 const NOW = Date.parse('2026-11-26T10:00:00.000Z');
@@ -19,7 +19,7 @@ const row = (deviceId: string, latitude: number | string, longitude: number | st
     level: null,
     ...more,
   }) as FleetRow;
-const placedOf = (rows: FleetRow[]) => mapItems(rows, NOW).flatMap(({ item, place }) => (place ? [{ item, place }] : []));
+const placedOf = (rows: FleetRow[]) => markerOrder(mapItems(rows, NOW));
 /** A degree is a thousand pixels. */
 const pixels = ({ latitude, longitude }: Place) => ({ x: longitude * 1000, y: -latitude * 1000 });
 

@@ -1,8 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import type { FleetRow, OpenAlarm } from '../src/client';
-import { fleetView } from '../src/fleetView';
-import { backWords, peakNow, sortedNow, standingOf } from '../src/standing';
+import { backWords, peakNow, standingOf } from '../src/standing';
 
 const NOW = Date.parse('2026-11-26T10:00:00.000Z');
 const ago = (ms: number) => new Date(NOW - ms).toISOString();
@@ -65,34 +64,5 @@ describe('the peak', () => {
     expect(peakNow(high, row('a', 1300, { data_quality: 'uncertain' }))).toBe(1200);
     expect(peakNow({ ...high, peak_value: 900 }, row('a', 1300))).toBe(900);
     expect(peakNow({ ...high, peak_value: null }, row('a', 1300))).toBeNull();
-  });
-});
-
-describe('the most urgent of what is open', () => {
-  it('is gas that is there now, then other gas, then faults, and what is not known is never lower', () => {
-    const rows = new Map(
-      [row('steady', 1122), row('flapping', 20), row('silent', 20, { lastSeen: ago(100_000) }), row('faulty', null), row('done', 1122), row('small', 300), row('over', 20)].map((one) => [one.deviceId, one]),
-    );
-    const alarms = [
-      alarm('faulty', 1, { type: 'sensor_fault', threshold: undefined, current_value: 0, peak_value: null } as Partial<OpenAlarm>),
-      alarm('flapping', 2),
-      alarm('over', 3, { type: 'over_range', threshold: 2000, current_value: 2100, peak_value: 2100 }),
-      alarm('small', 1, { type: 'alarm_level_1', severity: 'warning', threshold: 250, current_value: 300, peak_value: 300 }),
-      alarm('done', 1, { state: 'acknowledged' }),
-      alarm('silent', 8),
-      alarm('steady', 9),
-    ];
-    expect(sortedNow(alarms, (id) => rows.get(id), NOW).map(({ deviceId }) => deviceId)).toEqual(['silent', 'steady', 'flapping', 'over', 'faulty', 'done', 'small']);
-  });
-
-  it('is the same in the fleet', () => {
-    const rows = [
-      row('back', 20, { level: 'A3', alarms: 9 }),
-      row('there', 1122, { level: 'A3' }),
-      row('unreadable', null, { level: 'A3' }),
-      row('low', 600, { level: 'A2' }),
-    ];
-    const query = { text: '', condition: '', gas: '', zone: '', sort: 'urgency' as const };
-    expect(fleetView(rows, query, NOW).map((item) => item.row.deviceId)).toEqual(['there', 'unreadable', 'back', 'low']);
   });
 });

@@ -64,8 +64,9 @@ describe('the state of a detector', () => {
 });
 
 describe('the state of a detector with several reasons', () => {
-  it('is the most urgent, and a silent one needs somebody as much as one with a fault', () => {
-    expect(worstOf(['normal', 'a1', 'unknown'])).toBe('unknown');
+  it('is its gas, as in the fleet: neither a fault nor silence hides it', () => {
+    expect(worstOf(['normal', 'a1', 'unknown'])).toBe('a1');
+    expect(worstOf(['normal', 'unknown', 'warning'])).toBe('unknown');
     expect(worstOf(['unknown', 'a2'])).toBe('a2');
     expect(worstOf([])).toBe('unknown');
   });

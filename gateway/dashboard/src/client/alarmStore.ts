@@ -1,6 +1,6 @@
 // The open alarms of every device, most urgent first.
 import { ChunkedList, type Part } from './chunks';
-import type { AlarmsChanged, AlarmsSnapshot, EndedAlarm, OpenAlarm, Severity } from './events';
+import type { AlarmsChanged, AlarmsSnapshot, Alert, EndedAlarm, OpenAlarm, Severity } from './events';
 
 /** An alarm that ended while this client watched. */
 export interface PastAlarm {
@@ -62,17 +62,21 @@ export function labelOf(alarm: Named): string {
   return rest.length > 0 ? `${name} (${rest.join(', ')})` : name;
 }
 
-const RANK: Record<Severity, number> = { critical: 0, high: 1, warning: 2 };
+const SEVERITIES: readonly Severity[] = ['critical', 'high', 'warning'];
+const RANK = new Map(SEVERITIES.map((severity, index) => [severity, index]));
 
-export const isAcknowledged = (alarm: OpenAlarm) => alarm.state === 'acknowledged';
+/** 0 is the most severe, and so is one of a later release. */
+export const severityRank = (severity: Severity): number => RANK.get(severity) ?? 0;
+
+export const isAcknowledged = (alarm: Pick<Alert, 'state'>) => alarm.state === 'acknowledged';
 
 /** By severity, then those that nobody has acknowledged, then by `rank` if it is given, then the newest. */
-export function byUrgency(a: OpenAlarm, b: OpenAlarm, rank: (alarm: OpenAlarm) => number = () => 0): number {
+export function byUrgency<T extends Alert & { deviceId?: string }>(a: T, b: T, rank: (alarm: T) => number = () => 0): number {
   return (
-    RANK[a.severity] - RANK[b.severity] ||
+    severityRank(a.severity) - severityRank(b.severity) ||
     Number(isAcknowledged(a)) - Number(isAcknowledged(b)) ||
     rank(a) - rank(b) ||
     b.timestamp.localeCompare(a.timestamp) ||
-    keyOf(a).localeCompare(keyOf(b))
+    `${a.deviceId} ${a.id}`.localeCompare(`${b.deviceId} ${b.id}`)
   );
 }

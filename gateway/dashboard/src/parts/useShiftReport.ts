@@ -3,8 +3,8 @@ import { computed, ref, shallowRef, type ComputedRef, type Ref, type ShallowRef 
 
 import { RestError, isCurrent, labelOf, nameOf, useAlarms, useFleet, useGateway, useLinkState, type AlarmLogRow, type OpenAlarm, type Rest } from '../client';
 import { shiftAlarms, silentOf, unusableOf, type ShiftAlarm, type SilentDetector } from '../shiftReport';
-import { sortedNow } from '../standing';
 import { texts } from '../texts';
+import { sortedNow } from '../urgency';
 
 const HOUR_MS = 60 * 60_000;
 /** An alarm of so long before may have been acknowledged or have ended in the shift. */

@@ -1,5 +1,5 @@
 // Notices alarms that are new, or that reached a higher level, since the last look.
-import type { OpenAlarm } from '../client';
+import { severityRank, type OpenAlarm, type Severity } from '../client';
 
 export class NewAlarms {
   #known: Map<string, string> | undefined;
@@ -19,10 +19,8 @@ export class NewAlarms {
   }
 }
 
-const RANK = ['warning', 'high', 'critical'];
-
 /** A step down makes no sound. */
 function isWorse(known: string, alarm: OpenAlarm): boolean {
   const [, severity = '', count = ''] = known.split(' ');
-  return RANK.indexOf(alarm.severity) > RANK.indexOf(severity) || alarm.count > Number(count);
+  return severityRank(alarm.severity) < severityRank(severity as Severity) || alarm.count > Number(count);
 }
