@@ -28,8 +28,42 @@ export const isLonger = (letter: Payload): boolean =>
 /** Whether it names a serial: in what the server says of it, in its topic, or anywhere in its payload. `OTSM-1` is not in `OTSM-11`. */
 export function names(letter: DeadLetter, serial: string): boolean {
   const wanted = new RegExp(`(?<![\\p{L}\\p{N}])${serial.replace(/[.*+?^${}()|[\]\\/]/g, '\\$&')}(?![\\p{L}\\p{N}])`, 'u');
-  const payload = isText(letter) ? (letter.payload ?? '') : asciiOf(bytesOf(letter.payload_base64 ?? ''));
-  return [letter.detail, letter.topic, payload].some((text) => wanted.test(text));
+  return [letter.detail, letter.topic, textOf(letter)].some((text) => wanted.test(text));
+}
+
+/** The text of a payload, as far as it is one. */
+const textOf = (letter: Payload): string => (isText(letter) ? (letter.payload ?? '') : asciiOf(bytesOf(letter.payload_base64 ?? '')));
+
+const SERIAL = /"OTSM-2 Serial Number"\s*:\s*"((?:[^"\\]|\\.){1,128})"/g;
+
+/** The serial number that its payload has; empty if it has none, or several. */
+export function serialOf(letter: Payload): string {
+  const serials = new Set([...textOf(letter).matchAll(SERIAL)].map(([, serial]) => serial));
+  return serials.size === 1 ? ([...serials][0] ?? '') : '';
+}
+
+/** Messages that could not be used for the same reason, and have the same serial number and topic. */
+export interface LetterGroup {
+  key: string;
+  reason: string;
+  topic: string;
+  serial: string;
+  /** The newest first. */
+  letters: DeadLetter[];
+}
+
+/** The groups, the one with the newest message first. `letters` has the newest first. */
+export function groupsOf(letters: readonly DeadLetter[]): LetterGroup[] {
+  const groups = new Map<string, LetterGroup>();
+  for (const letter of letters) {
+    const { reason, topic } = letter;
+    const serial = serialOf(letter);
+    const key = JSON.stringify([reason, topic, serial]);
+    const group = groups.get(key);
+    if (group) group.letters.push(letter);
+    else groups.set(key, { key, reason, topic, serial, letters: [letter] });
+  }
+  return [...groups.values()];
 }
 
 function bytesOf(base64: string): Uint8Array {

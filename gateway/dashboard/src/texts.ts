@@ -6,6 +6,15 @@ import type { ProfileChanges } from './client';
 
 const many = (count: number, one: string, other: string) => `${count} ${count === 1 ? one : other}`;
 
+/** What a message that could not be used means for whoever watches. */
+const LOST = {
+  damaged:
+    'What this message measured is lost: it is not shown, and could raise no gas alarm. If the detector shows no newer reading, treat its place as unknown and call the technician.',
+  nobody:
+    'Nobody can tell which detector it is of. What it measured, if anything, is not shown, and could raise no gas alarm. If a detector has no reading now, treat its place as unknown and call the technician.',
+  refused: 'The readings of this detector are not taken: they are not shown, and raise no alarm. Treat its place as unknown and call the technician.',
+};
+
 export const texts = {
   product: 'Gas detection',
   skip: 'Skip to the content',
@@ -471,7 +480,13 @@ export const texts = {
     noneOf: (serial: string) => `No message that could not be used names ${serial}.`,
     notAllowed: 'You may not see them: such a message may be of any detector, and you may not see all of them.',
     topic: 'Topic',
-    todo: 'What to do:',
+    todo: 'For the technician:',
+    times: (count: number) => `${count} times`,
+    between: (first: string, last: string) => `first ${first}, last ${last}`,
+    ofSerial: (serial: string) => `Detector ${serial}`,
+    noSerial: 'No detector is named',
+    single: (count: number) => `Show all ${count}`,
+    soFar: 'Counts and first times are of the messages that were read so far. There are older ones.',
     notText: 'This is not text: its bytes are shown in hexadecimal.',
     payload: 'Payload',
     all: 'Show all of it',
@@ -480,50 +495,61 @@ export const texts = {
     reasons: {
       too_large: {
         what: 'The message is too long',
+        operator: LOST.damaged,
         todo: 'Let the detector send less at once. If such messages are wanted, raise --max-payload-bytes of ingest.',
       },
       not_utf8: {
         what: 'The message is not text',
+        operator: LOST.damaged,
         todo: 'If it is of a detector, look at its firmware and at its modem: bytes are damaged on the way. Otherwise something else sends to this topic.',
       },
       not_json: {
         what: 'The message is cut off or damaged',
+        operator: LOST.damaged,
         todo: 'Compare its end with a good one. A message that stops in the middle points to the memory or the modem of the detector, other damage to its firmware.',
       },
       too_deep: {
         what: 'The message is nested too deeply',
+        operator: LOST.nobody,
         todo: 'No detector sends this. Find out from the topic what else sends to this broker.',
       },
       not_an_object: {
         what: 'The message is not a reading',
+        operator: LOST.nobody,
         todo: 'Find out from the topic what else sends to this broker, or whether the firmware of a detector was changed.',
       },
       missing_serial: {
         what: 'The message does not say which detector it is of',
+        operator: LOST.nobody,
         todo: 'Set the serial number in the detector (OTSM-2 Serial Number). The name and the place in the message show which one it may be.',
       },
       bad_serial: {
         what: 'The serial number cannot be used',
+        operator: LOST.nobody,
         todo: 'Set the serial number in the detector again: one text of at most 128 bytes, and once only.',
       },
       too_many_devices: {
         what: 'The limit of detectors is reached',
+        operator: LOST.refused,
         todo: 'Retire detectors that are gone, or raise --max-devices of ingest. Its next message is accepted then.',
       },
       not_admitted: {
         what: 'This detector is not admitted',
+        operator: LOST.refused,
         todo: 'If it belongs to the site, add its serial number to --admit of ingest. If not, somebody sends to this broker who should not.',
       },
       redis_full: {
         what: 'The store is full, and the detector is new',
+        operator: LOST.refused,
         todo: 'Give Redis more memory, or keep less history. Detectors that are known go on, and so do alarms.',
       },
       commit_failed: {
         what: 'What is stored of this detector cannot be used',
+        operator: LOST.refused,
         todo: 'The message is fine. The log of ingest names the key in Redis: repair it, or retire the detector, which is new then with its next message.',
       },
-    } as Record<string, { what: string; todo: string }>,
-    otherReason: { what: 'The message could not be processed', todo: 'See the reason that the server gives, and the README of ingest.' },
+    } as Record<string, { what: string; operator: string; todo: string }>,
+    otherReason: { what: 'The message could not be processed', operator: LOST.nobody, todo: 'See the reason that the server gives, and the README of ingest.' },
   },
 
   notFound: { title: 'There is no such page.', home: 'To the start page' },

@@ -574,12 +574,13 @@ await step('why a detector sends nothing readable is found from its alarm', asyn
   const letters = operator.getByTestId('dead-letter');
   await seen(letters.getByText('The message is cut off or damaged'));
   await seen(letters.getByText('not_json', { exact: true }));
-  await seen(letters.getByText('What to do:'));
+  await seen(letters.getByText('For the technician:'));
   expect((await letters.count()) === 1, 'only those that name it');
   await seen(letters.locator('pre').getByText('<img src=x alt=forged>'));
   expect((await operator.getByAltText('forged').count()) === 0, 'a payload is text');
   await open(operator, '/ui/operation?reason=not_utf8');
   await seen(letters.getByText('The message is not text'));
+  await seen(letters.getByTestId('operator').getByText('treat its place as unknown'));
   await letters.getByText('Show all of it').click();
   await seen(letters.locator('pre').getByText('000000  c3 28 9f'));
 });

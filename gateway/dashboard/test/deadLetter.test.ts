@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import type { DeadLetter } from '../src/client';
-import { beginningOf, hexDump, isLonger, names, payloadOf } from '../src/deadLetter';
+import { beginningOf, groupsOf, hexDump, isLonger, names, payloadOf, serialOf } from '../src/deadLetter';
 import { texts } from '../src/texts';
 import readme from '../../../ingest/README.md?raw';
 
@@ -54,5 +54,28 @@ describe('a message that could not be read', () => {
     const reasons = [...(table.split('\n\n')[0] ?? '').matchAll(/^\| `(\w+)` \|/gm)].map(([, reason]) => reason);
     expect(reasons.length).toBeGreaterThan(10);
     expect(Object.keys(texts.deadLetters.reasons)).toEqual(reasons);
+    for (const known of [...Object.values(texts.deadLetters.reasons), texts.deadLetters.otherReason]) expect(known.operator).toMatch(/[Tt]reat its place as unknown and call/);
+  });
+
+  it('is of the detector whose serial number it has, if that is one', () => {
+    expect(serialOf(letter())).toBe('OTSM-0114');
+    expect(serialOf(letter({ payload: '{"OTSM-2 Serial Number": "OTSM-01' }))).toBe('');
+    expect(serialOf(letter({ payload: '{"OTSM-2 Serial Number": "A"}{"OTSM-2 Serial Number":"A"}' }))).toBe('A');
+    expect(serialOf(letter({ payload: '{"OTSM-2 Serial Number": "A"}{"OTSM-2 Serial Number":"B"}' }))).toBe('');
+    expect(serialOf(letter({ payload: undefined, payload_base64: base64([0xff, ...[...'"OTSM-2 Serial Number":"X-1"'].map((char) => char.charCodeAt(0))]) }))).toBe('X-1');
+  });
+});
+
+describe('messages that could not be read, repeated', () => {
+  const of = (id: string, serial: string, more: Partial<DeadLetter> = {}) => letter({ id, payload: `{"OTSM-2 Serial Number": "${serial}", "Parameters": {"Li`, ...more });
+  it('are one entry for each detector, topic and reason, where the newest of it is', () => {
+    const letters = [of('9', 'A'), of('8', 'B'), of('7', 'A', { detail: 'at column 7' }), of('6', 'A', { reason: 'not_utf8' }), of('5', 'A', { topic: 'other' }), of('4', 'A')];
+    expect(groupsOf(letters).map(({ letters: alike }) => alike.map(({ id }) => id))).toEqual([['9', '7', '4'], ['8'], ['6'], ['5']]);
+    expect(groupsOf(letters).flatMap(({ letters: alike }) => alike)).toHaveLength(letters.length);
+  });
+  it('stay where they are when older ones come', () => {
+    const letters = [of('9', 'A'), of('8', 'B')];
+    const keys = groupsOf(letters).map(({ key }) => key);
+    expect(groupsOf([...letters, of('7', 'B'), of('6', 'C')]).map(({ key }) => key).slice(0, 2)).toEqual(keys);
   });
 });
