@@ -310,6 +310,7 @@ export const texts = {
     chart: 'Trend',
     ranges: { '1h': '1 h', '6h': '6 h', '24h': '24 h', '7d': '7 days', '30d': '30 days', '90d': '90 days' } as Record<string, string>,
     chartHelp: 'Drag to zoom, double-click to go back.',
+    chartKeys: 'Keys: arrows move the cursor, + and - zoom, Shift with an arrow moves the time, 0 or Escape goes back',
     zoomBack: (range: string) => `Back to ${range}`,
     bucket: (span: string) => `Each point stands for ${span}: its mean, with its lowest and highest reading`,
     reachesFrom: (time: string) => `Readings are kept since ${time}. What was before is not known.`,

@@ -1,5 +1,5 @@
 // What is said beside the chart of a trend: of one point, and of all that is shown. Pure.
-import { number, shortTime, withUnit } from './format';
+import { shortTime, withUnit } from './format';
 import { texts } from './texts';
 import type { Trend } from './trend';
 
@@ -11,7 +11,7 @@ export function trendReadout({ times, widths, values, mins, maxs, qualities }: T
   const time = width > 0 ? `${begin} – ${shortTime((at + width / 2) * 1000)}` : begin;
   if (value === null) return `${time} · ${texts.noReading}`;
   const { legend } = texts.device;
-  const measured = width > 0 ? [`${legend.mean} ${withUnit(value, unit)}`, `${legend.min} ${number(mins[index])}`, `${legend.max} ${number(maxs[index])}`] : [withUnit(value, unit)];
+  const measured = width > 0 ? [`${legend.mean} ${withUnit(value, unit)}`, `${legend.min} ${withUnit(mins[index], unit)}`, `${legend.max} ${withUnit(maxs[index], unit)}`] : [withUnit(value, unit)];
   const quality = qualities[index] ?? '';
   return [time, measured.join(', '), quality ? `${legend.quality} ${texts.quality[quality] ?? quality}` : ''].filter((part) => part !== '').join(' · ');
 }

@@ -489,6 +489,14 @@ await step('a part of the trend is read anew, and a double click leads back', as
   await seen(operator.getByTestId('zoom-back'));
   await Promise.all([read(operator, isDay), plot.dblclick()]);
   await gone(operator.getByTestId('zoom-back'));
+  // The same with keys alone.
+  await operator.getByTestId('trend-chart').focus();
+  await operator.keyboard.press('ArrowLeft');
+  await seen(operator.getByTestId('trend-told').getByText('Quality'));
+  await Promise.all([read(operator, (length) => Math.abs(length - day / 2) < day / 20), operator.keyboard.press('+')]);
+  await seen(operator.getByTestId('zoom-back'));
+  await Promise.all([read(operator, isDay), operator.keyboard.press('Escape')]);
+  await gone(operator.getByTestId('zoom-back'));
   const [months] = await Promise.all([read(operator, (length) => length === 90 * day), operator.getByRole('button', { name: '90 days' }).click()]);
   expect(new URL(months.url()).searchParams.get('limit') === '1', 'without its samples');
   await seen(operator.getByTestId('trend-note').getByText('Readings are kept since'));

@@ -142,6 +142,22 @@ describe('a trend', () => {
     expect([has.isZoomed.value, has.trend.value.values.at(-1)]).toEqual([false, 900]);
   });
 
+  it('is moved neither into the future nor beyond its range', async () => {
+    const has = await shown();
+    await requests[0]?.succeed({ samples: [sample(NOW - 1000, 10)] });
+    has.zoomTo(NOW - 5 * MINUTE, NOW + 5 * MINUTE);
+    await requests[1]?.succeed({ samples: [sample(NOW - 1000, 10)] });
+    expect([has.from.value, has.until.value]).toEqual([NOW - 10 * MINUTE, NOW]);
+    has.zoomTo(NOW - HOUR - MINUTE, NOW - MINUTE);
+    await requests[2]?.succeed({ samples: [sample(NOW - 30 * MINUTE, 10)] });
+    expect([has.isZoomed.value, has.until.value]).toEqual([true, NOW - MINUTE]);
+    has.zoomTo(NOW - HOUR + MINUTE, NOW + MINUTE);
+    expect(has.isZoomed.value, 'all of the range is the range, which goes on').toBe(false);
+    has.zoomTo(NOW - 30 * MINUTE, NOW - 20 * MINUTE);
+    has.zoomTo(NOW - 2 * HOUR, NOW);
+    expect(has.isZoomed.value).toBe(false);
+  });
+
   it('of months is read again within minutes, and says as of when it is', async () => {
     length.value = 90 * 24 * HOUR;
     const has = await shown();

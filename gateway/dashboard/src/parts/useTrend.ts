@@ -190,6 +190,9 @@ export function useTrend({ deviceId, view, length, rest }: TrendSource): ShownTr
       readAgain();
     },
   );
+  const zoomBack = () => {
+    if (wanted.value.zoom) want({ length: length(), zoom: null });
+  };
   const ticking = setInterval(() => {
     if (isLive.value) newest.value = Math.max(newest.value, serverNow());
     const bucketMs = shown.value && !isLive.value ? shown.value.chart.bucketMs : 0;
@@ -215,11 +218,14 @@ export function useTrend({ deviceId, view, length, rest }: TrendSource): ShownTr
     zoomTo: (begin, end) => {
       const middle = (begin + end) / 2;
       const half = Math.max(end - begin, LEAST_MS) / 2;
-      want({ length: length(), zoom: { from: middle - half, until: middle + half } });
+      // There is nothing in the future.
+      const back = Math.max(0, middle + half - serverNow());
+      // Wider than the range, or all of it up to now, is the range.
+      const wider = 2 * half - length();
+      if (wider > 1 || (back > 0 && wider > -1)) return zoomBack();
+      want({ length: length(), zoom: { from: middle - half - back, until: middle + half - back } });
     },
-    zoomBack: () => {
-      if (wanted.value.zoom) want({ length: length(), zoom: null });
-    },
+    zoomBack,
   };
 }
 
