@@ -32,3 +32,23 @@ export function trendSummary({ times, widths, values, mins, maxs }: Trend, unit:
   );
   return widths[last] === 0 ? `${summary}, ${texts.device.chartLast(withUnit(values[last], unit))}` : summary;
 }
+
+const timeOfDay = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
+const withSeconds = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
+const dayOnly = new Intl.DateTimeFormat(undefined, { month: 'short', day: 'numeric' });
+const DAY_S = 82_800;
+
+/** The words of an axis, for ticks in seconds since 1970. The first one has its day below it, unless all are of today, and so has the first of each other day. */
+export function axisTimes(ticks: readonly number[], now: number): string[] {
+  const step = (ticks[1] ?? 0) - (ticks[0] ?? 0);
+  let day = dayOnly.format(now);
+  return ticks.map((tick) => {
+    const date = new Date(tick * 1000);
+    const ownDay = dayOnly.format(date);
+    if (step >= DAY_S) return ownDay;
+    const time = (step < 60 ? withSeconds : timeOfDay).format(date);
+    if (ownDay === day) return time;
+    day = ownDay;
+    return `${time}\n${ownDay}`;
+  });
+}

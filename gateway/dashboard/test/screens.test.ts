@@ -7,6 +7,7 @@ import type { FleetRow } from '../src/client';
 import { gatewayPlugin } from '../src/client/composables';
 import { Gateway } from '../src/client/gateway';
 import DeviceCard from '../src/parts/DeviceCard.vue';
+import LiveReading from '../src/parts/LiveReading.vue';
 import { FakeLink } from './fakeLink';
 
 const timestamp = '2026-11-26T10:00:00.000Z';
@@ -22,6 +23,19 @@ async function drawn(link: FakeLink, component: Component, props: object, arrive
   app.component('RouterLink', { render: () => null });
   return renderToString(app);
 }
+
+describe('a reading of now', () => {
+  const reading = (more: Partial<FleetRow>) =>
+    drawn(new FakeLink(), LiveReading, { row: { deviceId: 'a', unit: 'ppm', sensor_reading: 15, data_quality: 'good', lastSeen: timestamp, ...more }, now: NOW }, () => {});
+  it('says so if it is doubtful', async () => {
+    expect(await reading({})).toMatch(/15 ppm.*now/);
+    expect(await reading({})).not.toContain('uncertain');
+    expect(await reading({ data_quality: 'uncertain' })).toMatch(/15 ppm.*uncertain, now/);
+  });
+  it('is no number if there is none', async () => {
+    expect(await reading({ sensor_reading: null, data_quality: 'bad' })).toContain('No reading');
+  });
+});
 
 describe('the card of a detector on the map', () => {
   const row = { deviceId: 'a', name: 'Boiler', unit: 'ppm', sensor_reading: 1500, lastSeen: timestamp, alarms: 1 } as FleetRow;

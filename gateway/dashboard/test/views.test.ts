@@ -11,7 +11,7 @@ import { bandsOf, levelsOf } from '../src/levels';
 import { NewAlarms } from '../src/stores/newAlarms';
 import { matches } from '../src/stores/session';
 import { LIVE_POINTS, isolated, trendOfBuckets, trendOfSamples, withLive } from '../src/trend';
-import { trendReadout, trendSummary } from '../src/trendTexts';
+import { axisTimes, trendReadout, trendSummary } from '../src/trendTexts';
 
 const NOW = Date.parse('2026-11-26T10:00:00.000Z');
 const iso = (ms: number) => new Date(ms).toISOString();
@@ -249,9 +249,19 @@ describe('the words beside a trend', () => {
     expect(summary).not.toContain('31.27');
     const readout = trendReadout(means, 1, 'ppm');
     expect(readout).toContain('mean 31.27 ppm');
-    expect(readout).toContain('lowest 12');
-    expect(readout).toContain('highest 612');
+    expect(readout).toContain('lowest 12 ppm');
+    expect(readout).toContain('highest 612 ppm');
     expect(readout).toContain(`${shortTime(at(10))} – ${shortTime(at(20))}`);
+  });
+
+  it('have the day where it is not today, and where another one begins', () => {
+    const noon = new Date(2026, 10, 26, 12).getTime();
+    const axis = (hours: number[], now: number) => axisTimes(hours.map((hour) => (noon + hour * 3_600_000) / 1000), now).map((words) => words.split('\n').length);
+    expect(axis([0, 1, 2], noon)).toEqual([1, 1, 1]);
+    expect(axis([0, 1, 2], noon + 3 * 86_400_000)).toEqual([2, 1, 1]);
+    expect(axis([-14, -13, -12, -11, 0], noon)).toEqual([2, 1, 2, 1, 1]);
+    expect(axisTimes([noon / 1000], noon + 86_400_000)[0]).toContain('26');
+    expect(axisTimes([], noon)).toEqual([]);
   });
 
   it('are exact of readings', () => {
