@@ -1,3 +1,4 @@
+import { effectScope, nextTick, ref, shallowRef } from 'vue';
 import { describe, expect, it } from 'vitest';
 
 import type { AlarmLogRow, Bucket, FleetRow, OpenAlarm, Reading } from '../src/client';
@@ -8,6 +9,7 @@ import { LastReadings, fleetView } from '../src/fleetView';
 import { ago, shortTime, since, span, withUnit } from '../src/format';
 import { heldOrder } from '../src/heldOrder';
 import { bandsOf, levelsOf } from '../src/levels';
+import { useHeld } from '../src/parts/useHeld';
 import { NewAlarms } from '../src/stores/newAlarms';
 import { matches } from '../src/stores/session';
 import { LIVE_POINTS, isolated, trendOfBuckets, trendOfSamples, withLive } from '../src/trend';
@@ -119,16 +121,47 @@ describe('the fleet', () => {
 
 describe('rows under the pointer', () => {
   const key = (text: string) => text.slice(0, 1);
+  const nothing = () => undefined;
+
   it('stay where they are while they are held', () => {
-    const first = heldOrder([], ['a1', 'b1', 'c1'], key, false);
-    const held = heldOrder(first, ['d2', 'c2', 'a2'], key, true);
+    const first = heldOrder([], ['a1', 'b1', 'c1'], key, false, nothing);
+    const held = heldOrder(first, ['d2', 'c2', 'a2'], key, true, nothing);
     expect(held.map(({ item, isGone }) => [item, isGone])).toEqual([
       ['a2', false],
       ['b1', true],
       ['c2', false],
       ['d2', false],
     ]);
-    expect(heldOrder(held, ['d2', 'c2', 'a2'], key, false).map(({ item }) => item)).toEqual(['d2', 'c2', 'a2']);
+    expect(heldOrder(held, ['d2', 'c2', 'a2'], key, false, nothing).map(({ item }) => item)).toEqual(['d2', 'c2', 'a2']);
+  });
+
+  it('are shown as they are now if they are only not wanted any more', () => {
+    const first = heldOrder([], ['a1', 'b1', 'c1'], key, false, nothing);
+    const held = heldOrder(first, ['c2'], key, true, (wanted) => (wanted === 'b' ? 'b2' : undefined));
+    expect(held.map(({ item, isGone }) => [item, isGone])).toEqual([
+      ['a1', true],
+      ['b2', false],
+      ['c2', false],
+    ]);
+  });
+
+  it('make room at once for what somebody asks for, and are held in that order then', async () => {
+    const wanted = shallowRef(['a1', 'b1', 'c1']);
+    const question = ref('');
+    const scope = effectScope();
+    const rows = scope.run(() => useHeld(wanted, { keyOf: key, isHeld: ref(true), question: () => question.value }));
+    const shown = () => rows?.value.map(({ item }) => item);
+    wanted.value = ['c1', 'a1'];
+    await nextTick();
+    expect(shown()).toEqual(['a1', 'b1', 'c1']);
+    question.value = 'c';
+    wanted.value = ['c1'];
+    await nextTick();
+    expect(shown()).toEqual(['c1']);
+    wanted.value = ['d1', 'c2'];
+    await nextTick();
+    expect(shown()).toEqual(['c2', 'd1']);
+    scope.stop();
   });
 });
 
