@@ -141,7 +141,7 @@ export const texts = {
   signIn: {
     title: 'Sign in',
     provider: 'Sign in with your organisation',
-    or: 'or with a token',
+    or: 'or',
     token: 'Token',
     hint: 'A token is kept in this tab only and forgotten when the tab is closed.',
     use: 'Sign in with the token',
