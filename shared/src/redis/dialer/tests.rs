@@ -80,13 +80,13 @@ impl TlsRedis {
 async fn refused(config: &RedisConfig) -> (&'static str, String) {
     let dialer = Dialer::new(config);
     let limit = config.redis_timeout;
-    let commands = dialer.commands().await.map(drop);
-    let pushes = super::super::PushConnection::open(&dialer, limit, "channel").await;
+    let pushes = super::super::PushConnection::open(&dialer, limit, "channel");
+    let (commands, pushes) = tokio::join!(dialer.commands(), pushes);
     let of = |error: Option<ConnectError>| match error {
         Some(ConnectError::Rejected { reason, advice }) => (reason, advice),
         other => panic!("{other:?}"),
     };
-    let [commands, pushes] = [commands.err(), pushes.err()].map(of);
+    let [commands, pushes] = [commands.map(drop).err(), pushes.err()].map(of);
     assert_eq!(commands, pushes);
     commands
 }
@@ -130,8 +130,8 @@ async fn what_goes_wrong_is_named_with_the_setting_to_look_at() {
         ),
         (
             RedisConfig {
-                // It says nothing, so this is waited for.
-                redis_timeout: Duration::from_millis(200),
+                // It says nothing, so twice this is waited for. In this time it must answer to a question without TLS.
+                redis_timeout: Duration::from_secs(2),
                 ..at("rediss", PASSWORD, false)
             },
             "TLS: the server does not speak it",
