@@ -170,6 +170,7 @@ export const texts = {
     count: (count: number) => `${count} times`,
     by: (name: string) => `by ${name}`,
     acknowledge: 'Acknowledge',
+    acknowledgeThis: (type: string) => `Acknowledge: ${type}`,
     acknowledgeOf: (device: string) => `Acknowledge the alarm of ${device}`,
     acknowledgeSelected: (count: number) => `Acknowledge selected (${count})`,
     acknowledgeShown: (count: number) => `Acknowledge all shown (${count})`,
