@@ -154,6 +154,9 @@ await step('an alarm appears in two browsers, and its acknowledgement too', asyn
   await operator.getByTestId('ack-confirm').click();
   for (const page of [operator, reader]) await seen(row(page, 'OTSM-0002').getByText('Acknowledged by Asha Operator'));
   await gone(reader.getByTestId('alarm-count'));
+  // It is open all the same.
+  await seen(reader.getByTestId('open-count').getByText('1'));
+  await reader.waitForFunction(() => document.title.startsWith('1 open'));
 });
 
 await step('an alarm shows the reading of now, and not the one that raised it', async () => {

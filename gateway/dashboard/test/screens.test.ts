@@ -6,6 +6,7 @@ import { describe, expect, it } from 'vitest';
 import type { FleetRow } from '../src/client';
 import { gatewayPlugin } from '../src/client/composables';
 import { Gateway } from '../src/client/gateway';
+import AlarmBadge from '../src/parts/AlarmBadge.vue';
 import DeviceCard from '../src/parts/DeviceCard.vue';
 import LiveReading from '../src/parts/LiveReading.vue';
 import { FakeLink } from './fakeLink';
@@ -23,6 +24,25 @@ async function drawn(link: FakeLink, component: Component, props: object, arrive
   app.component('RouterLink', { render: () => null });
   return renderToString(app);
 }
+
+describe('the badge of the alarms', () => {
+  const alarm = { id: 'x', deviceId: 'a', epoch: 'e', seq: 1, type: 'alarm_level_3', severity: 'critical', timestamp };
+  const badge = async (alarms: object[] | null, refused = false) => {
+    const link = new FakeLink();
+    const html = await drawn(link, AlarmBadge, {}, () => {
+      if (refused) link.answer('subscribe:alarms', { ok: false, error: { code: 'limit', message: 'Too many' } });
+      if (alarms) link.fire('alarms:snapshot', { alarms, first: true, more: false, timestamp });
+    });
+    return /data-test="(alarm-count|open-count|alarms-unknown)"/.exec(html)?.[1] ?? 'none';
+  };
+  it('is absent only if it is known that nothing is open', async () => {
+    expect(await badge([])).toBe('none');
+    expect(await badge(null)).toBe('alarms-unknown');
+    expect(await badge(null, true)).toBe('alarms-unknown');
+    expect(await badge([{ ...alarm, state: 'acknowledged' }])).toBe('open-count');
+    expect(await badge([{ ...alarm, state: 'returned' }])).toBe('alarm-count');
+  });
+});
 
 describe('a reading of now', () => {
   const reading = (more: Partial<FleetRow>) =>
