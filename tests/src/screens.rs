@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 
+use crate::eventually::LATE;
 use crate::node_script::NodeScript;
 use crate::repository;
 
@@ -35,7 +36,8 @@ impl Screens {
         );
         let pictures = pictures.to_str().context("the folder of the pictures")?;
         let script = folder.join("test/browser.mjs");
-        let script = NodeScript::start_file(&script, &[url, pictures, CHROMIUM])?;
+        let late = LATE.as_millis().to_string();
+        let script = NodeScript::start_file(&script, &[url, pictures, CHROMIUM, &late])?;
         Ok(Self {
             answers: script.commands,
             requests: BufReader::new(script.output).lines(),
