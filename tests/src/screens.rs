@@ -1,4 +1,4 @@
-//! Runs `gateway/dashboard/test/browser.mjs`, which drives the dashboard in Chromium. What happens outside of the browser it asks for:
+//! Runs `gateway/dashboard/test/browser/main.mjs`, which drives the dashboard in Chromium. What happens outside of the browser it asks for:
 //! readings, tokens, and faults of the services.
 
 use std::path::Path;
@@ -35,7 +35,7 @@ impl Screens {
             "Chromium or playwright-core is not installed: run `tests/run`"
         );
         let pictures = pictures.to_str().context("the folder of the pictures")?;
-        let script = folder.join("test/browser.mjs");
+        let script = folder.join("test/browser/main.mjs");
         let late = LATE.as_millis().to_string();
         let script = NodeScript::start_file(&script, &[url, pictures, CHROMIUM, &late])?;
         Ok(Self {
