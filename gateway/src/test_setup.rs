@@ -15,7 +15,6 @@ use shared::reading::{PayloadFacts, Reading, Side};
 use shared::settings::{AlarmSettings, SerialPatterns};
 use shared::state::{DeviceState, Latest};
 use shared::store::{Bounds, ServiceRole, Store};
-use test_support::eventually::LATE;
 use test_support::sample;
 use test_support::server::OwnRedis;
 
@@ -48,12 +47,10 @@ pub(crate) fn redis_cli(redis: &OwnRedis, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&called.stdout).trim().to_owned()
 }
 
-/// Builds the settings of a gateway on the Redis at this address, with these further flags. That Redis answers, or refuses connections
-/// at once. So no test is about an answer that takes too long, and a busy machine makes none too long.
+/// Builds the settings of a gateway on the Redis at this address, with these further flags.
 pub(crate) fn config(redis: &str, flags: &[&str]) -> Config {
     let url = format!("redis://{redis}");
-    let late = format!("--redis-timeout={}s", LATE.as_secs());
-    let mut all = vec!["gateway", "--redis-url", &url, &late];
+    let mut all = vec!["gateway", "--redis-url", &url];
     let is_anonymity = |flag: &&str| flag.starts_with("--allow-anonymous");
     if !flags.iter().any(is_anonymity) {
         all.push("--allow-anonymous");

@@ -14,6 +14,7 @@ use axum::response::Response;
 use serde_json::Value;
 use shared::lifecycle::Lifecycle;
 use shared::metrics::Meters;
+use test_support::eventually::LATE;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -40,9 +41,12 @@ struct Ports {
     operators: Router,
 }
 
-/// Builds the services of both ports, that of the main port behind the check of origins.
+/// Builds the services of both ports, that of the main port behind the check of origins. Redis answers here, or refuses connections at
+/// once. So no test is about an answer that takes too long, and a busy machine makes none too long.
 fn both_ports(redis: &str, flags: &[&str]) -> Ports {
-    let config = test_setup::config(redis, flags);
+    let late = format!("--redis-timeout={}s", LATE.as_secs());
+    let flags = [&[late.as_str()], flags].concat();
+    let config = test_setup::config(redis, &flags);
     let store = test_setup::store(&config);
     let metrics = Metrics::new(meters());
     let state = AppState {
