@@ -17,6 +17,9 @@ export const fleetItem = (row: FleetRow, serverNow: number): FleetItem => {
 
 export type SortBy = 'urgency' | 'name' | 'id' | 'age';
 
+/** The order that an address asks for. */
+export const sortOf = (text: string): SortBy => (Object.hasOwn(COMPARE, text) ? (text as SortBy) : 'urgency');
+
 export interface FleetQuery {
   text: string;
   condition: string;

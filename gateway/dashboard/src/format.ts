@@ -1,5 +1,6 @@
 // Numbers, spans and times as people read them.
 import { texts } from './texts';
+import { wordOf } from './wordOf';
 
 /** A reading, exactly as it was sent. */
 export const number = (value: number | null | undefined): string =>
@@ -86,4 +87,4 @@ export function since(time: Time, now: number): string {
   return `${isSameDay(at, now) ? minute.format(at) : full.format(at)} · ${ago(Math.max(0, now - at))}`;
 }
 
-export const alarmType = (type: string): string => texts.alarmType[type] ?? type.replaceAll('_', ' ');
+export const alarmType = (type: string): string => wordOf(texts.alarmType, type) ?? type.replaceAll('_', ' ');

@@ -2,6 +2,7 @@
 import { shortTime, withUnit } from './format';
 import { texts } from './texts';
 import type { Trend } from './trend';
+import { wordOf } from './wordOf';
 
 /** One point. A bucket is no reading: it has a mean, and a time from when to when. */
 export function trendReadout({ times, widths, values, mins, maxs, qualities }: Trend, index: number, unit: string): string {
@@ -13,7 +14,7 @@ export function trendReadout({ times, widths, values, mins, maxs, qualities }: T
   const { legend } = texts.device;
   const measured = width > 0 ? [`${legend.mean} ${withUnit(value, unit)}`, `${legend.min} ${withUnit(mins[index], unit)}`, `${legend.max} ${withUnit(maxs[index], unit)}`] : [withUnit(value, unit)];
   const quality = qualities[index] ?? '';
-  return [time, measured.join(', '), quality ? `${legend.quality} ${texts.quality[quality] ?? quality}` : ''].filter((part) => part !== '').join(' · ');
+  return [time, measured.join(', '), quality ? `${legend.quality} ${wordOf(texts.quality, quality) ?? quality}` : ''].filter((part) => part !== '').join(' · ');
 }
 
 /** All that is shown, `from` and `until` in milliseconds. The last value is said only if it is a reading. */

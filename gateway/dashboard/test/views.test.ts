@@ -5,8 +5,8 @@ import type { AlarmLogRow, Bucket, FleetRow, OpenAlarm, Reading } from '../src/c
 import { labelOf } from '../src/client/alarmStore';
 import { conditionOf, worstOf } from '../src/condition';
 import { csvOf } from '../src/csv';
-import { LastReadings, fleetView } from '../src/fleetView';
-import { ago, shortTime, since, span, withUnit } from '../src/format';
+import { LastReadings, fleetView, sortOf } from '../src/fleetView';
+import { ago, alarmType, shortTime, since, span, withUnit } from '../src/format';
 import { heldOrder } from '../src/heldOrder';
 import { bandsOf, levelsOf } from '../src/levels';
 import { useHeld } from '../src/parts/useHeld';
@@ -14,6 +14,7 @@ import { NewAlarms } from '../src/stores/newAlarms';
 import { matches } from '../src/stores/session';
 import { LIVE_POINTS, isolated, trendOfBuckets, trendOfSamples, withLive } from '../src/trend';
 import { axisTimes, trendReadout, trendSummary } from '../src/trendTexts';
+import { wordOf } from '../src/wordOf';
 
 const NOW = Date.parse('2026-11-26T10:00:00.000Z');
 const iso = (ms: number) => new Date(ms).toISOString();
@@ -358,5 +359,17 @@ describe('texts', () => {
     expect(line).toContain("'=1+1");
     expect(line).toContain('"a ""b"", c"');
     expect(line).toContain(',-5,');
+  });
+});
+
+describe('a word from outside', () => {
+  it('is no word only because every object has one of that name', () => {
+    for (const word of ['constructor', 'toString', '__proto__']) {
+      expect(sortOf(word)).toBe('urgency');
+      expect(alarmType(word)).toBe(word.replaceAll('_', ' '));
+      expect(wordOf({ a: 1 }, word)).toBeUndefined();
+    }
+    expect(sortOf('age')).toBe('age');
+    expect(wordOf({ a: 1 }, 'a')).toBe(1);
   });
 });
