@@ -124,7 +124,7 @@ export const texts = {
 
   theme: { label: 'Colours', auto: 'As the system', light: 'Light', dark: 'Dark' },
   keys: 'Keys A and /',
-  account: { label: 'Account', signOut: 'Sign out', signIn: 'Sign in', anonymous: 'Not signed in', rights: 'Permissions' },
+  account: { label: 'Account', signOut: 'Sign out', notSignedOut: 'You are still signed in: the server could not be told that you leave.', signIn: 'Sign in', anonymous: 'Not signed in', rights: 'Permissions' },
   verb: { read: 'see', ack: 'acknowledge', operate: 'operate', admin: 'administer' } as Record<string, string>,
 
   title: (count: number, worst: string) => `(${count}) ${worst} – Gas detection`,

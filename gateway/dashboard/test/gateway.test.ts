@@ -81,6 +81,29 @@ describe('the connection', () => {
     const later = vi.fn();
     gateway.onExpiring(later);
     expect(later).not.toHaveBeenCalled();
+    // The session may have been renewed elsewhere: what the next connection does not announce does not end.
+    expect(told).toHaveBeenLastCalledWith(null);
+  });
+
+  it('does not wait for the answer to a new token over a connection that is lost', async () => {
+    expect(await gateway.refresh('early')).toMatchObject({ ok: false, error: { code: 'unavailable' } });
+    expect(link.take('auth:refresh')).toHaveLength(0);
+    link.join();
+    const told = vi.fn();
+    gateway.onExpiring(told);
+    link.fire('auth:expiring', { expiresInMs: 25_000, closesInMs: 30_000 });
+    const lost = gateway.refresh('new');
+    link.lose('transport close');
+    expect(await lost).toMatchObject({ ok: false, error: { code: 'unavailable' } });
+    link.join();
+    link.fire('auth:expiring', { expiresInMs: 25_000, closesInMs: 20_000 });
+    // Late, and given up.
+    link.take('auth:refresh')[0]?.answer?.({ ok: true });
+    expect(told).toHaveBeenLastCalledWith(20_000);
+    const taken = gateway.refresh('new');
+    link.answer('auth:refresh', { ok: true });
+    expect(await taken).toEqual({ ok: true });
+    expect(told).toHaveBeenLastCalledWith(null);
   });
 
   it('is silent within 5 s after nothing arrives any more, and since when', () => {

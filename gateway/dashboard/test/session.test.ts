@@ -50,4 +50,45 @@ describe('who uses the page', () => {
     expect(session.token).toBe('new');
     expect(session.refusal).toBe('');
   });
+
+  it('may do what a new token allows, and nothing until the server says what that is', async () => {
+    let verbs: string[] | null = ['read', 'ack'];
+    vi.stubGlobal('fetch', async () => {
+      if (!verbs) throw new TypeError('no connection');
+      return new Response(JSON.stringify({ subject: 's', name: 'Asha', verbs, devices: ['*'] }));
+    });
+    const session = useSession();
+    await session.useToken('old');
+    expect(session.may('ack', 'a')).toBe(true);
+    verbs = ['read'];
+    await session.renewed('new');
+    expect([session.token, session.may('ack', 'a')]).toEqual(['new', false]);
+    // The connection goes on.
+    expect(session.logins).toBe(1);
+    verbs = null;
+    const renewed = session.renewed('newest');
+    await vi.advanceTimersByTimeAsync(0);
+    expect([session.may('read', 'a'), session.isUnsure]).toEqual([false, true]);
+    verbs = ['read'];
+    await vi.advanceTimersByTimeAsync(60_000);
+    await renewed;
+    expect(session.may('read', 'a')).toBe(true);
+  });
+
+  it('is still signed in, and is told so, if the server does not learn of the end', async () => {
+    let isThere = true;
+    vi.stubGlobal('fetch', async (path: string) => {
+      if (!isThere) throw new TypeError('no connection');
+      if (path.endsWith('/auth/logout')) return new Response(JSON.stringify({}));
+      return new Response(JSON.stringify({ subject: 's', name: 'Asha', verbs: ['read'], devices: ['*'], csrf_token: 'c' }));
+    });
+    const session = useSession();
+    await session.load();
+    isThere = false;
+    expect(await session.signOut()).toBe(false);
+    expect([session.who, session.signOutFailure]).toEqual(['holder', expect.stringMatching(/./)]);
+    isThere = true;
+    expect(await session.signOut()).toBe(true);
+    expect([session.who, session.signOutFailure]).toEqual(['nobody', '']);
+  });
 });

@@ -29,6 +29,8 @@ const TOGETHER_MS = 50;
 /** Nobody has to sign in again for these. */
 const PASSING = /too many connections|try again later/;
 
+const UNANSWERED: Answer<'auth:refresh'> = { ok: false, error: { code: 'unavailable', message: 'the connection was lost before the answer' } };
+
 interface WatchedDevice {
   ledger: DeviceLedger;
   /** How often it was subscribed to. */
@@ -69,7 +71,9 @@ export class Gateway {
   readonly #random: () => number;
   readonly #devices = new Map<string, WatchedDevice>();
   readonly #stateWatchers = new Set<() => void>();
-  readonly #expiryWatchers = new Set<(closesInMs: number) => void>();
+  readonly #expiryWatchers = new Set<(closesInMs: number | null) => void>();
+  /** Whoever waits for the answer to a new token. */
+  readonly #refreshing = new Set<(answer: Answer<'auth:refresh'>) => void>();
   /** The announced end of the token of this connection, by the clock of `#elapsed`. It is announced once: whoever watches later must know it, too. */
   #closesAt: number | null = null;
   #fleet: WatchedList<FleetStore, FleetFilter> | undefined;
@@ -130,21 +134,25 @@ export class Gateway {
     return () => this.#stateWatchers.delete(watcher);
   }
 
-  /** The token or the session ends in so many milliseconds. */
-  onExpiring(watcher: (closesInMs: number) => void): () => void {
+  /** The token or the session ends in so many milliseconds. `null`: not any more, or the server must say it again over the next connection. */
+  onExpiring(watcher: (closesInMs: number | null) => void): () => void {
     this.#expiryWatchers.add(watcher);
     if (this.#closesAt !== null) watcher(Math.max(0, this.#closesAt - this.#elapsed()));
     return () => this.#expiryWatchers.delete(watcher);
   }
 
-  /** Goes on with a new token of the same subject. */
+  /** Goes on with a new token of the same subject. Without a connection, or if it is lost before the answer, nobody knows whether it was taken. */
   refresh(token: string): Promise<Answer<'auth:refresh'>> {
-    return new Promise((resolve) =>
+    if (!this.#link.connected) return Promise.resolve(UNANSWERED);
+    return new Promise((resolve) => {
+      this.#refreshing.add(resolve);
       this.#link.emit('auth:refresh', { token }, (answer) => {
-        if (answer.ok) this.#closesAt = null;
+        // One that was given up has its answer.
+        if (!this.#refreshing.delete(resolve)) return;
+        if (answer.ok) this.#expiresNot();
         resolve(answer);
-      }),
-    );
+      });
+    });
   }
 
   /** Watches a device. Whoever watches the same one shares the subscription. */
@@ -237,7 +245,9 @@ export class Gateway {
       this.#hear();
     });
     link.onDisconnect((reason) => {
-      this.#closesAt = null;
+      this.#expiresNot();
+      this.#refreshing.forEach((resolve) => resolve(UNANSWERED));
+      this.#refreshing.clear();
       this.#set('lost', reason);
       if (!link.active && !this.#isClosed) this.#retry();
     });
@@ -282,6 +292,12 @@ export class Gateway {
       this.#expiryWatchers.forEach((watcher) => watcher(closesInMs));
     });
     link.on('server:drain', () => this.#update({ drains: true }));
+  }
+
+  #expiresNot(): void {
+    if (this.#closesAt === null) return;
+    this.#closesAt = null;
+    this.#expiryWatchers.forEach((watcher) => watcher(null));
   }
 
   #showRows(): void {

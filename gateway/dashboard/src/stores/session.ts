@@ -25,6 +25,8 @@ export const useSession = defineStore('session', () => {
   let isAsking = false;
   /** Why the token was refused. */
   const refusal = ref('');
+  /** Why somebody who wanted to be signed out is not. */
+  const signOutFailure = ref('');
   // An anonymous client learns what it may not do when it is refused.
   const anonymousMay = ref(new Set<Verb>(['read', 'ack']));
 
@@ -101,16 +103,42 @@ export const useSession = defineStore('session', () => {
 
   async function useToken(text: string): Promise<void> {
     token.value = text.trim();
+    signOutFailure.value = '';
     await load();
     logins.value += 1;
   }
 
-  async function signOut(): Promise<void> {
+  /** The connection goes on with this token. It may allow more, or less: until the server says what, nothing is offered. */
+  async function renewed(text: string): Promise<void> {
+    token.value = text;
+    try {
+      await load();
+    } catch {
+      who.value = 'unknown';
+      await identify();
+    }
+  }
+
+  /** Returns whether nobody is signed in any more. If the server was not reached, somebody is: `signOutFailure` says why. */
+  async function signOut(): Promise<boolean> {
+    signOutFailure.value = '';
     if (token.value) token.value = null;
-    else await rest.signOut();
+    else {
+      try {
+        await rest.signOut();
+      } catch (error) {
+        if (!(error instanceof RestError)) throw error;
+        // The session has ended already.
+        if (error.status !== 401) {
+          signOutFailure.value = error.message;
+          return false;
+        }
+      }
+    }
     questions += 1;
     session.value = null;
     who.value = 'nobody';
+    return true;
   }
 
   /** The server refused an anonymous client. */
@@ -119,7 +147,7 @@ export const useSession = defineStore('session', () => {
     anonymousMay.value = new Set([...anonymousMay.value].filter((other) => other !== verb));
   }
 
-  return { token, ownName, session, who, logins, isUnsure, refusal, name, verbs, isSignedIn, isRefused, readsAll, rest, may, mayEdit, mayNot, load, identify, useToken, signOut };
+  return { token, ownName, session, who, logins, isUnsure, refusal, signOutFailure, name, verbs, isSignedIn, isRefused, readsAll, rest, may, mayEdit, mayNot, load, identify, useToken, renewed, signOut };
 });
 
 /** Whether an id matches a pattern in which `*` stands for any characters. */
