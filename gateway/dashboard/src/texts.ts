@@ -177,6 +177,9 @@ export const texts = {
     ended: 'Ended',
     held: (count: number) => `The order is held while you point at the list. ${many(count, 'alarm is', 'alarms are')} new.`,
     show: 'Show now',
+    cut: (shown: number, all: number, gas: number) =>
+      `${shown} of ${all} alarms are shown; ${gas > 0 ? `${many(gas, 'gas alarm is', 'gas alarms are')} among the rest.` : 'none of the rest is of gas.'}`,
+    showMore: (count: number) => `Show ${count} more`,
     recentlyEnded: 'Ended while you watched',
     keys: 'Keys: / search, arrows move, Space selects, A acknowledges, Enter opens the detector',
   },
