@@ -1,5 +1,5 @@
 // Rows of the alarm log as a file for spreadsheets (RFC 4180).
-import type { AlarmLogRow } from './client';
+import type { AlarmLogRow, FleetRow } from './client';
 
 const COLUMNS = [
   'timestamp',
@@ -29,7 +29,13 @@ function cell(value: string | number | boolean | null | undefined): string {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-export function csvOf(rows: readonly AlarmLogRow[]): string {
-  const lines = rows.map((row) => COLUMNS.map((column) => cell(row[column])).join(','));
-  return `${[COLUMNS.join(','), ...lines].join('\r\n')}\r\n`;
+/** What operators call a device now, and where it is now. The log has what it called itself then. */
+const PLACE = ['shown_name', 'zone', 'site'] as const;
+
+export function csvOf(rows: readonly AlarmLogRow[], rowOf: (deviceId: string) => Pick<FleetRow, 'name' | 'zone' | 'site'> | undefined): string {
+  const lines = rows.map((row) => {
+    const place = rowOf(row.device_id);
+    return [...COLUMNS.map((column) => cell(row[column])), cell(place?.name), cell(place?.zone), cell(place?.site)].join(',');
+  });
+  return `${[[...COLUMNS, ...PLACE].join(','), ...lines].join('\r\n')}\r\n`;
 }

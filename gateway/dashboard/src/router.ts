@@ -1,6 +1,7 @@
 // The paths of this page, all below /ui/. The gateway answers each of them with index.html.
 import { createRouter, createWebHistory } from 'vue-router';
 
+import { asKiosk } from './kiosk';
 import AlarmsScreen from './screens/AlarmsScreen.vue';
 import StartScreen from './screens/StartScreen.vue';
 import { useSession } from './stores/session';
@@ -21,8 +22,8 @@ export const router = createRouter({
   ],
 });
 
-router.beforeEach((to) => {
+router.beforeEach((to, from) => {
   const { who } = useSession();
   if (who === 'nobody' && to.name !== 'sign-in') return { name: 'sign-in', query: { return: to.fullPath } };
-  return true;
+  return asKiosk(to, from) ?? true;
 });

@@ -216,7 +216,7 @@ export const texts = {
     until: 'Until',
     severity: 'Severity',
     type: 'Type',
-    device: 'Device id',
+    device: 'Detector (id or name)',
     any: 'Any',
     apply: 'Show',
     csv: 'Download as CSV',
@@ -227,6 +227,9 @@ export const texts = {
     loading: 'Reading …',
     none: 'No alarm in this time matches the filter.',
     noneSoFar: 'No alarm matches the filter so far.',
+    badSeverity: 'This address has a severity that does not exist.',
+    badType: 'This address has a type of alarm that is not known here.',
+    reversed: 'The end of this time is before its beginning.',
     badTime: 'This address has a time that cannot be read.',
     searchedUntil: (time: string) => `Searched back to ${time} so far.`,
     columns: {

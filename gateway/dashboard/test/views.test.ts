@@ -353,12 +353,13 @@ describe('texts', () => {
   });
 
   it('become a file that no spreadsheet takes for formulas', () => {
-    const text = csvOf([{ device_name: '=1+1', message: 'a "b", c', current_value: -5, acknowledged: false } as AlarmLogRow]);
+    const text = csvOf([{ device_name: '=1+1', message: 'a "b", c', current_value: -5, acknowledged: false, device_id: 'a' } as AlarmLogRow], (id) => (id === 'a' ? { name: 'Boiler', zone: '-North', site: null } : undefined));
     const [header, line] = text.split('\r\n');
-    expect(header?.split(',').length).toBe(17);
+    expect(header?.split(',').length).toBe(20);
     expect(line).toContain("'=1+1");
     expect(line).toContain('"a ""b"", c"');
     expect(line).toContain(',-5,');
+    expect(line).toMatch(/,Boiler,'-North,$/);
   });
 });
 

@@ -115,10 +115,15 @@ export function useLinkState(): Readonly<ShallowRef<LinkState>> {
   return state;
 }
 
+/** Tells the time at the server in milliseconds since 1970. Before anything came from there it is that of this machine, which may be wrong. */
+export function useServerClock(): () => number {
+  const gateway = useGateway();
+  return () => gateway.clock.now() ?? Date.now();
+}
+
 /** The time at the server in milliseconds since 1970, once a second. */
 export function useServerTime(): Readonly<Ref<number>> {
-  const gateway = useGateway();
-  const read = () => gateway.clock.now() ?? Date.now();
+  const read = useServerClock();
   const time = ref(read());
   const ticking = setInterval(() => (time.value = read()), 1000);
   onScopeDispose(() => clearInterval(ticking));

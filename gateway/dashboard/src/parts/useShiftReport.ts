@@ -1,7 +1,7 @@
 // Makes the report of a shift: of the lists as they are when it is made, and of the alarm log. Nothing on it moves afterwards.
 import { computed, ref, shallowRef, type ComputedRef, type Ref, type ShallowRef } from 'vue';
 
-import { RestError, isCurrent, labelOf, nameOf, useAlarms, useFleet, useGateway, useLinkState, type AlarmLogRow, type OpenAlarm, type Rest } from '../client';
+import { RestError, isCurrent, labelOf, nameOf, useAlarms, useFleet, useServerClock, useLinkState, type AlarmLogRow, type OpenAlarm, type Rest } from '../client';
 import { shiftAlarms, silentOf, unusableOf, type ShiftAlarm, type SilentDetector } from '../shiftReport';
 import { texts } from '../texts';
 import { sortedNow } from '../urgency';
@@ -41,7 +41,7 @@ export function useShiftReport(
   isLoading: Readonly<Ref<boolean>>;
   make: () => Promise<void>;
 } {
-  const gateway = useGateway();
+  const serverNow = useServerClock();
   const link = useLinkState();
   const { open, isComplete: hasAlarms, refusal: alarmsRefused } = useAlarms();
   const { rows: fleet, isComplete: hasFleet, refusal: fleetRefused } = useFleet();
@@ -62,7 +62,7 @@ export function useShiftReport(
     const mine = run;
     failure.value = '';
     isLoading.value = true;
-    const until = gateway.clock.now() ?? Date.now();
+    const until = serverNow();
     const from = until - hours() * HOUR_MS;
     const byId = new Map(fleet.value.map((row) => [row.deviceId, row]));
     const made = {

@@ -3,7 +3,7 @@
 import { computed, onScopeDispose, ref, shallowRef, watch, type ComputedRef, type Ref, type ShallowRef } from 'vue';
 
 import { alarmSpans, type AlarmSpan } from '../alarmSpans';
-import { RestError, SHORT_MS, useGateway, useLinkState, type Chart, type DeviceView, type Rest } from '../client';
+import { RestError, SHORT_MS, useLinkState, useServerClock, type Chart, type DeviceView, type Rest } from '../client';
 import { EMPTY_TREND, LIVE_POINTS, trendOfBuckets, trendOfSamples, withLive, type LiveReading, type Trend } from '../trend';
 
 /** The most buckets of a time. */
@@ -61,13 +61,12 @@ interface ShownTrend {
 const goesOn = ({ length, zoom }: Wanted): boolean => zoom === null && length <= SHORT_MS;
 
 export function useTrend({ deviceId, view, length, rest }: TrendSource): ShownTrend {
-  const gateway = useGateway();
   const link = useLinkState();
   const wanted = shallowRef<Wanted>({ length: length(), zoom: null });
   const shown = shallowRef<Shown | null>(null);
   const trend = shallowRef<Trend>(EMPTY_TREND);
   const failure = ref('');
-  const serverNow = () => gateway.clock.now() ?? Date.now();
+  const serverNow = useServerClock();
   const newest = ref(serverNow());
   const unit = () => view().reading?.unit ?? '';
   /** Readings that arrived and are perhaps in no answer yet. */
