@@ -12,8 +12,8 @@ export interface Announcement {
 export const SILENCE: Announcement = { text: '', turn: 0 };
 
 /** `news` has the most urgent first. */
-export function announced(before: Announcement, news: readonly OpenAlarm[]): Announcement {
+export function announced(before: Announcement, news: readonly OpenAlarm[], hasSites = false): Announcement {
   const [first] = news;
   if (!first) return before;
-  return { text: texts.newAlarm(labelOf(first), alarmType(first.type), news.length - 1), turn: before.turn + 1 };
+  return { text: texts.newAlarm(labelOf(first, hasSites), alarmType(first.type), news.length - 1), turn: before.turn + 1 };
 }

@@ -25,6 +25,7 @@ export interface FleetQuery {
   condition: string;
   gas: string;
   zone: string;
+  site: string;
   sort: SortBy;
 }
 
@@ -36,6 +37,7 @@ export function fleetView(rows: readonly FleetRow[], query: FleetQuery, serverNo
   for (const row of rows) {
     if (query.gas && row.gas_type !== query.gas) continue;
     if (query.zone && (row.zone ?? '') !== query.zone) continue;
+    if (query.site && (row.site ?? '') !== query.site) continue;
     if (text && !contains(row, text)) continue;
     const item = fleetItem(row, serverNow);
     if (query.condition && item.condition !== query.condition) continue;
@@ -63,6 +65,15 @@ const COMPARE: Record<SortBy, (serverNow: number) => (a: FleetItem, b: FleetItem
     return age(b) - age(a) || byId(a, b);
   },
 };
+
+/** The sites of these detectors, by name. */
+export const sitesOf = (rows: readonly Pick<FleetRow, 'site'>[]): string[] => namesOf(rows.map(({ site }) => site));
+
+/** The zones at this site; without one, those of all sites. */
+export const zonesOf = (rows: readonly Pick<FleetRow, 'zone' | 'site'>[], atSite: string): string[] =>
+  namesOf(rows.filter(({ site }) => atSite === '' || site === atSite).map(({ zone }) => zone));
+
+const namesOf = (names: readonly (string | null | undefined)[]): string[] => [...new Set(names.map((name) => name ?? ''))].filter((name) => name !== '').sort(collator.compare);
 
 /** How many detectors are in each state. */
 export function countConditions(rows: readonly FleetRow[], serverNow: number): Map<Condition, number> {

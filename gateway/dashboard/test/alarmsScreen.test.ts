@@ -5,9 +5,11 @@ import { createMemoryHistory, createRouter } from 'vue-router';
 import { renderToString } from 'vue/server-renderer';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 
+import type { Session } from '../src/client';
 import { gatewayPlugin } from '../src/client/composables';
 import { Gateway } from '../src/client/gateway';
 import AlarmsScreen from '../src/screens/AlarmsScreen.vue';
+import { useSession } from '../src/stores/session';
 import { FakeLink } from './fakeLink';
 
 // The screen listens to its keys.
@@ -20,7 +22,9 @@ const alarm = (deviceId: string, type: string, severity: string, more: object = 
 });
 const silent = (count: number) => Array.from({ length: count }, (_, index) => alarm(`silent-${index}`, 'device_offline', 'high'));
 
-async function drawn(alarms: object[], path = '/alarms'): Promise<string> {
+const EVERYTHING = { subject: 's', name: 'Asha', verbs: ['read'], devices: ['*'] } as unknown as Session;
+
+async function drawn(alarms: object[], rights = EVERYTHING): Promise<string> {
   const link = new FakeLink();
   const gateway = new Gateway({ link });
   link.join();
@@ -35,8 +39,10 @@ async function drawn(alarms: object[], path = '/alarms'): Promise<string> {
     { path: '/devices/:deviceId', name: 'device', component: Empty },
   ];
   const router = createRouter({ history: createMemoryHistory(), routes });
-  await router.push(path);
-  return renderToString(createSSRApp(AlarmsScreen).use(createPinia()).use(router).use(gatewayPlugin(gateway)));
+  await router.push('/alarms');
+  const pinia = createPinia();
+  useSession(pinia).session = rights;
+  return renderToString(createSSRApp(AlarmsScreen).use(pinia).use(router).use(gatewayPlugin(gateway)));
 }
 const devices = (html: string) => [...html.matchAll(/<tr[^>]* data-device="([^"]*)"/g)].map(([, device]) => device);
 
@@ -54,5 +60,14 @@ describe('a list that is too long to be shown', () => {
     const html = await drawn(silent(300));
     expect(devices(html)).toHaveLength(300);
     expect(html).not.toContain('alarms are shown');
+  });
+});
+
+describe('no open alarm', () => {
+  it('is calm for whoever may see every detector only', async () => {
+    expect(await drawn([])).toContain('No alarm is open.');
+    const limited = await drawn([], { ...EVERYTHING, devices: ['OTSM-0001'] });
+    expect(limited).not.toContain('No alarm is open.');
+    expect(limited).toContain('No alarm is open of the detectors that you may see.');
   });
 });

@@ -38,13 +38,13 @@ describe('the most urgent of what is open', () => {
       row('unreadable', null, { level: 'A3' }),
       row('low', 600, { level: 'A2' }),
     ];
-    const query = { text: '', condition: '', gas: '', zone: '', sort: 'urgency' as const };
+    const query = { text: '', condition: '', gas: '', zone: '', site: '', sort: 'urgency' as const };
     expect(fleetView(rows, query, NOW).map((item) => item.row.deviceId)).toEqual(['there', 'unreadable', 'back', 'low']);
   });
 });
 
 describe('detectors in lists', () => {
-  const query = { text: '', condition: '', gas: '', zone: '', sort: 'urgency' as const };
+  const query = { text: '', condition: '', gas: '', zone: '', site: '', sort: 'urgency' as const };
   const fleet = (rows: FleetRow[]) => fleetView(rows, query, NOW).map((item) => item.row.deviceId);
 
   it('have the order of their alarms: severity first, and gas that is there before what is back', () => {

@@ -5,7 +5,7 @@ import type { AlarmLogRow, Bucket, FleetRow, OpenAlarm, Reading } from '../src/c
 import { labelOf } from '../src/client/alarmStore';
 import { conditionOf, worstOf } from '../src/condition';
 import { csvOf } from '../src/csv';
-import { LastReadings, fleetView, sortOf } from '../src/fleetView';
+import { LastReadings, fleetView, sortOf, sitesOf, zonesOf } from '../src/fleetView';
 import { ago, alarmType, shortTime, since, span, withUnit } from '../src/format';
 import { heldOrder } from '../src/heldOrder';
 import { bandsOf, levelsOf } from '../src/levels';
@@ -80,10 +80,15 @@ describe('the name of a detector', () => {
     expect(labelOf({ deviceId: 'OTSM-0001', name: 'Block 1', device_name: 'x', zone: 'Harbour' })).toBe('Block 1 (OTSM-0001, Harbour)');
     expect(labelOf({ deviceId: 'OTSM-0001', name: '', device_name: '', zone: null })).toBe('OTSM-0001');
   });
+  it('has its site if there are several, as two may have a zone of the same name', () => {
+    const alarm = { deviceId: 'OTSM-0001', name: 'Block 1', device_name: '', zone: 'Harbour', site: 'Pune' };
+    expect(labelOf(alarm, true)).toBe('Block 1 (OTSM-0001, Harbour, Pune)');
+    expect(labelOf(alarm)).toBe('Block 1 (OTSM-0001, Harbour)');
+  });
 });
 
 describe('the fleet', () => {
-  const query = { text: '', condition: '', gas: '', zone: '', sort: 'urgency' as const };
+  const query = { text: '', condition: '', gas: '', zone: '', site: '', sort: 'urgency' as const };
   const ids = (rows: FleetRow[], more = {}) => fleetView(rows, { ...query, ...more }, NOW).map((item) => item.row.deviceId);
   const rows = [
     row({ deviceId: 'n10' }),
@@ -96,6 +101,14 @@ describe('the fleet', () => {
   it('is sorted by urgency, and by id as people count', () => {
     expect(ids(rows)).toEqual(['a3', 'silent', 'a1', 'n9', 'n10']);
     expect(ids(rows, { sort: 'age' })[0]).toBe('silent');
+  });
+
+  it('is filtered by site, which tells zones of the same name apart', () => {
+    const two = [row({ deviceId: 'p', zone: 'Harbour', site: 'Pune' }), row({ deviceId: 'm', zone: 'Harbour', site: 'Mumbai' }), row({ deviceId: 'k', zone: 'Kiln', site: 'Mumbai' })];
+    expect(ids(two, { zone: 'Harbour', site: 'Pune' })).toEqual(['p']);
+    expect(sitesOf(two)).toEqual(['Mumbai', 'Pune']);
+    expect(zonesOf(two, 'Pune')).toEqual(['Harbour']);
+    expect(zonesOf(two, '')).toEqual(['Harbour', 'Kiln']);
   });
 
   it('is filtered by text, state, gas and zone', () => {

@@ -50,15 +50,19 @@ export class AlarmStore {
   }
 }
 
-type Named = Pick<OpenAlarm, 'name' | 'device_name' | 'deviceId' | 'zone'>;
+type Named = Pick<OpenAlarm, 'name' | 'device_name' | 'deviceId' | 'zone'> & { site?: string | null };
 
 /** What people call the device of an alarm. */
 export const nameOf = (alarm: Named) => alarm.name || alarm.device_name || alarm.deviceId;
 
-/** Its name, its id and its zone: two devices may have the same name. */
-export function labelOf(alarm: Named): string {
+/** Its zone, and its site if there are several: two sites may have a zone of the same name. */
+export const placeOf = ({ zone, site }: { zone?: string | null; site?: string | null }, hasSites: boolean): string =>
+  [zone ?? '', hasSites ? (site ?? '') : ''].filter((part) => part !== '').join(', ');
+
+/** Its name, its id and its place: two devices may have the same name. */
+export function labelOf(alarm: Named, hasSites = false): string {
   const name = nameOf(alarm);
-  const rest = [name === alarm.deviceId ? '' : alarm.deviceId, alarm.zone ?? ''].filter((part) => part !== '');
+  const rest = [name === alarm.deviceId ? '' : alarm.deviceId, placeOf(alarm, hasSites)].filter((part) => part !== '');
   return rest.length > 0 ? `${name} (${rest.join(', ')})` : name;
 }
 

@@ -1,7 +1,8 @@
 // Makes the report of a shift: of the lists as they are when it is made, and of the alarm log. Nothing on it moves afterwards.
 import { computed, ref, shallowRef, type ComputedRef, type Ref, type ShallowRef } from 'vue';
 
-import { RestError, isCurrent, labelOf, nameOf, useAlarms, useFleet, useServerClock, useLinkState, type AlarmLogRow, type OpenAlarm, type Rest } from '../client';
+import { RestError, isCurrent, labelOf, nameOf, placeOf, useAlarms, useFleet, useServerClock, useLinkState, type AlarmLogRow, type OpenAlarm, type Rest } from '../client';
+import { sitesOf } from '../fleetView';
 import { shiftAlarms, silentOf, unusableOf, type ShiftAlarm, type SilentDetector } from '../shiftReport';
 import { texts } from '../texts';
 import { sortedNow } from '../urgency';
@@ -17,8 +18,8 @@ export interface ShiftReport {
   from: number;
   until: number;
   open: (OpenAlarm & { label: string })[];
-  alarms: (ShiftAlarm & { name: string; zone: string })[];
-  silent: SilentDetector[];
+  alarms: (ShiftAlarm & { name: string; place: string })[];
+  silent: (SilentDetector & { place: string })[];
   /** Detectors that are heard without a usable reading. */
   unusable: number;
   detectors: number;
@@ -65,11 +66,12 @@ export function useShiftReport(
     const until = serverNow();
     const from = until - hours() * HOUR_MS;
     const byId = new Map(fleet.value.map((row) => [row.deviceId, row]));
+    const hasSites = sitesOf(fleet.value).length > 1;
     const made = {
       from,
       until,
-      open: sortedNow(open.value, (id) => byId.get(id), until).map((alarm) => ({ ...alarm, label: labelOf({ ...alarm, name: nameOf(alarm) }) })),
-      silent: silentOf(fleet.value, until),
+      open: sortedNow(open.value, (id) => byId.get(id), until).map((alarm) => ({ ...alarm, label: labelOf({ ...alarm, name: nameOf(alarm) }, hasSites) })),
+      silent: silentOf(fleet.value, until).map((one) => ({ ...one, place: placeOf(one.row, hasSites) })),
       unusable: unusableOf(fleet.value, until),
       detectors: fleet.value.length,
       wasLive: isCurrent(link.value),
@@ -86,7 +88,7 @@ export function useShiftReport(
       } while (before && rows.length < ROWS);
       const alarms = shiftAlarms(rows, from).map((alarm) => {
         const { device_id: id, device_name: ownName } = alarm.worst;
-        return { ...alarm, name: byId.get(id)?.name || ownName || id, zone: byId.get(id)?.zone ?? '' };
+        return { ...alarm, name: byId.get(id)?.name || ownName || id, place: placeOf(byId.get(id) ?? {}, hasSites) };
       });
       report.value = { ...made, alarms, isCut: before !== undefined };
     } catch (error) {

@@ -12,15 +12,16 @@ export interface Urgent {
   isComplete: Readonly<Ref<boolean>>;
   refusal: Readonly<Ref<Refusal | null>>;
   rowOf: (deviceId: string) => FleetRow | undefined;
+  hasSites: ComputedRef<boolean>;
 }
 
 /** One order of the alarms for the title, the badge, the sound and every list. Whoever uses it shares it: it is sorted once. */
 export const useUrgent = createSharedComposable((): Urgent => {
   const { open, past, isComplete, refusal } = useAlarms();
-  const { rowOf } = useNames();
+  const { rowOf, hasSites } = useNames();
   const now = useServerTime();
   const urgent = new UrgentAlarms<OpenAlarm>();
   // What is known only by its age becomes old after half a minute: it need not be looked at every second.
   const slowNow = computed(() => Math.floor(now.value / 5000) * 5000);
-  return { open: computed(() => urgent.sorted(open.value, rowOf, slowNow.value)), past, isComplete, refusal, rowOf };
+  return { open: computed(() => urgent.sorted(open.value, rowOf, slowNow.value)), past, isComplete, refusal, rowOf, hasSites };
 });

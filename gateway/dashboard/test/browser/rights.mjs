@@ -8,7 +8,7 @@ await step('what a token does not allow is absent', async () => {
   await seen(limited.getByTestId('fleet').getByText('OTSM-0001'));
   expect((await limited.getByText('OTSM-0002').count()) === 0, 'no row of a detector that the token does not name');
   await open(limited, '/ui/alarms');
-  await seen(limited.getByText('No alarm is open.'));
+  await seen(limited.getByText('No alarm is open of the detectors that you may see.'));
   await open(limited, '/ui/devices/OTSM-0002');
   await seen(limited.getByText('This detector cannot be shown'));
   await open(limited, '/ui/operation');
