@@ -24,7 +24,7 @@ const silent = (count: number) => Array.from({ length: count }, (_, index) => al
 
 const EVERYTHING = { subject: 's', name: 'Asha', verbs: ['read'], devices: ['*'] } as unknown as Session;
 
-async function drawn(alarms: object[], rights = EVERYTHING): Promise<string> {
+async function drawn(alarms: object[], rights = EVERYTHING, path = '/alarms'): Promise<string> {
   const link = new FakeLink();
   const gateway = new Gateway({ link });
   link.join();
@@ -39,7 +39,7 @@ async function drawn(alarms: object[], rights = EVERYTHING): Promise<string> {
     { path: '/devices/:deviceId', name: 'device', component: Empty },
   ];
   const router = createRouter({ history: createMemoryHistory(), routes });
-  await router.push('/alarms');
+  await router.push(path);
   const pinia = createPinia();
   useSession(pinia).session = rights;
   return renderToString(createSSRApp(AlarmsScreen).use(pinia).use(router).use(gatewayPlugin(gateway)));
@@ -69,5 +69,17 @@ describe('no open alarm', () => {
     const limited = await drawn([], { ...EVERYTHING, devices: ['OTSM-0001'] });
     expect(limited).not.toContain('No alarm is open.');
     expect(limited).toContain('No alarm is open of the detectors that you may see.');
+  });
+});
+
+describe('the filter', () => {
+  const two = [alarm('silent', 'device_offline', 'high'), alarm('gas', 'alarm_level_1', 'warning')];
+  const at = async (query: string) => devices(await drawn(two, EVERYTHING, `/alarms?${query}`));
+  it('is in the address', async () => {
+    expect(await at('severity=warning')).toEqual(['gas']);
+    expect(await at('q=sil')).toEqual(['silent']);
+  });
+  it('hides nothing if its severity is none', async () => {
+    expect(await at('severity=constructor')).toHaveLength(2);
   });
 });
