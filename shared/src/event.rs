@@ -15,7 +15,7 @@ use crate::decimal::Decimal;
 use crate::device::DeviceId;
 use crate::position::{Epoch, Position};
 use crate::profile::Profile;
-use crate::reading::{Coordinate, Quality, Reading};
+use crate::reading::{Coordinate, Quality, Reading, Side};
 use crate::state::{DeviceState, Freshness, Latest};
 
 pub use more::{fields_without_more, mark_all_but_last, with_more};
@@ -109,6 +109,52 @@ struct Data<'a> {
     data_quality: Quality,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     clock_suspect: bool,
+    #[serde(flatten)]
+    judged: Judged,
+}
+
+/// How a reading is judged, where that is not what its other fields say. Each is absent in the usual case, as it is sent with every reading.
+#[derive(Debug, Serialize)]
+pub struct Judged {
+    /// The dangerous side of each level, A1 first; `None` for a level that is not used. Absent if all are used, and high.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    level_sides: Option<[Option<Side>; 3]>,
+    /// The measuring range is not known: what is shown are defaults.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    span_unknown: bool,
+    /// The device counts as silent after so long. Absent if that is [`USUAL_SILENCE_MS`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    silence_limit_ms: Option<i64>,
+}
+
+/// Without `silence_limit_ms` a device counts as silent after so long.
+const USUAL_SILENCE_MS: i64 = 180_000;
+
+/// Returns how the latest reading is judged, for clients.
+#[must_use]
+pub fn judged(state: &DeviceState, latest: &Latest) -> Judged {
+    let sides = std::array::from_fn(|index| latest.used[index].then_some(latest.sides[index]));
+    let is_usual = sides.iter().all(|side| *side == Some(Side::High));
+    let limit = state.memory.silence_limit_ms;
+    Judged {
+        level_sides: (!is_usual).then_some(sides),
+        span_unknown: latest.reading.span_high.or(state.memory.span[1]).is_none(),
+        // Without one, ingest has not decided yet: nothing is known.
+        silence_limit_ms: (limit != USUAL_SILENCE_MS && limit > 0).then_some(limit),
+    }
+}
+
+/// Returns the measuring range for clients: as sent, else as sent last, else that of the system this one replaces.
+#[must_use]
+pub fn shown_span(state: &DeviceState, reading: &Reading) -> [Decimal; 2] {
+    let [low, high] = state.memory.span;
+    [
+        reading.span_low.or(low).unwrap_or(Decimal::ZERO),
+        reading
+            .span_high
+            .or(high)
+            .unwrap_or(Decimal::from_int(2000)),
+    ]
 }
 
 /// An alert, in the order of the wire (see `gateway/README.md`). `change` comes last, and only in `device:alerts:changed`.
@@ -374,6 +420,7 @@ fn render_data<'a>(
         None => std::borrow::Cow::Owned(latest.taken_at.to_iso()),
     };
     let [a1, a2, a3] = latest.levels;
+    let [span_low, span_high] = shown_span(state, reading);
     let [led1, led2, led3] = reading.leds;
     Data {
         device_name: &reading.device_name,
@@ -386,8 +433,8 @@ fn render_data<'a>(
         sensor_reading: reading.value,
         offset: reading.value,
         alarm_status: alarm_status(state, freshness),
-        span_high: reading.span_high.unwrap_or(Decimal::from_int(2000)),
-        span_low: reading.span_low.unwrap_or(Decimal::ZERO),
+        span_high,
+        span_low,
         a1_level: a1,
         a2_level: a2,
         a3_level: a3,
@@ -407,6 +454,7 @@ fn render_data<'a>(
         processed_at: latest.taken_at,
         data_quality: data_quality(state, freshness),
         clock_suspect: latest.clock_suspect,
+        judged: judged(state, latest),
     }
 }
 

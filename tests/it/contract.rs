@@ -16,6 +16,7 @@ use tests::tokens::{Signed, TokenIssuer};
 
 const SERIAL: &str = "OTSM-0001";
 const OTHER: &str = "OTSM-0002";
+const OXYGEN: &str = "OTSM-0003";
 
 /// What no test can make a gateway send to a client that it has admitted: without keys of tokens it admits nobody.
 const UNSENT: [&str; 1] = ["Readiness.dependencies.keys"];
@@ -37,7 +38,7 @@ async fn everything_that_is_described_is_sent() -> Result<()> {
 async fn readings_and_alarms() -> Result<BTreeSet<String>> {
     let plan = Plan::default()
         .operator_port()
-        .ingest_flags("--live-raw-message");
+        .ingest_flags("--live-raw-message --offline-after=10m");
     let mut stack = plan.start().await?;
     let (device, other) = (stack.device(SERIAL), stack.device(OTHER));
     let (usual, all) = (stack.browser().await?, stack.browser().await?);
@@ -64,6 +65,7 @@ async fn readings_and_alarms() -> Result<BTreeSet<String>> {
         seen.body["removed"].is_array()
     })
     .await?;
+    say_how_it_is_judged(&stack, &usual, &all).await?;
     leave_readings_out(&device, [&usual, &all]).await?;
     let mut seen = lose_position(&stack).await?;
     seen.extend(refuse(&stack).await?);
@@ -144,6 +146,28 @@ async fn raise_and_acknowledge(stack: &Stack, device: &Device, all: &Browser) ->
     device.publish(&fault).await?;
     device.send(20).await?;
     ends(all).await
+}
+
+/// A detector of oxygen that never says its range, and whose messages go on without a newer reading.
+async fn say_how_it_is_judged(stack: &Stack, usual: &Browser, all: &Browser) -> Result<()> {
+    let device = stack.device(OXYGEN);
+    usual.follow(OXYGEN).await?;
+    let reading = device
+        .newest(300)
+        .with_parameter("A1Type", "Low")
+        .without("Span High");
+    device.publish(&reading).await?;
+    usual
+        .wait_for("the sides of its levels", |seen| {
+            seen.body["data"]["level_sides"] == json!(["low", "low", "low"])
+        })
+        .await?;
+    eventually("its reading is older than its last message", async || {
+        device.publish(&reading).await?;
+        ensure!(all.properties().contains("FleetRow.reading_at"), "not yet");
+        Ok(())
+    })
+    .await
 }
 
 /// Sends more at once than is sent on, until both clients were told that readings were left out.

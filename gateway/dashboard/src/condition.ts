@@ -1,5 +1,5 @@
 // One word for the state of a detector, and which of several a mark shows. In which order lists have them: `urgency.ts`.
-import { ageOf, freshnessOf, type FleetRow } from './client';
+import { readingFreshness, type FleetRow, type ListedReading } from './client';
 
 export type Condition = 'a3' | 'critical' | 'a2' | 'fault' | 'a1' | 'warning' | 'unknown' | 'normal';
 
@@ -15,7 +15,7 @@ const GAS: readonly Condition[] = ['a3', 'critical', 'a2', 'a1'];
 /** Whether it stands for gas. */
 export const isGas = (condition: Condition): boolean => GAS.includes(condition);
 
-type Judged = Pick<FleetRow, 'level' | 'status' | 'alarm_status' | 'data_quality' | 'lastSeen'>;
+type Judged = ListedReading & Pick<FleetRow, 'level' | 'status' | 'alarm_status' | 'data_quality'>;
 
 /** A detector is normal only if everything says so. What is not known is never normal. */
 export function conditionOf(row: Judged, serverNow: number): Condition {
@@ -33,7 +33,7 @@ export function conditionOf(row: Judged, serverNow: number): Condition {
   if (row.status === 'critical') return 'critical';
   if (row.status === 'offline' || row.data_quality === 'offline') return 'unknown';
   if (row.status === 'warning') return 'warning';
-  const isFresh = freshnessOf(ageOf(row.lastSeen, serverNow)) !== 'old';
+  const isFresh = readingFreshness(row, serverNow) !== 'old';
   const isNormal = row.status === 'online' && row.alarm_status === 'NORMAL' && row.data_quality === 'good';
   return isNormal && isFresh ? 'normal' : 'unknown';
 }

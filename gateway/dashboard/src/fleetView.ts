@@ -1,5 +1,5 @@
 // Which detectors of the fleet are shown, and in which order.
-import { ageOf, type FleetRow } from './client';
+import { readingAge, type FleetRow } from './client';
 import { conditionOf, type Condition } from './condition';
 import { rowUrgency } from './urgency';
 
@@ -61,7 +61,7 @@ const COMPARE: Record<SortBy, (serverNow: number) => (a: FleetItem, b: FleetItem
   name: () => byName,
   id: () => byId,
   age: (serverNow) => (a, b) => {
-    const age = ({ row }: FleetItem) => ageOf(row.lastSeen, serverNow) ?? Number.POSITIVE_INFINITY;
+    const age = ({ row }: FleetItem) => readingAge(row, serverNow) ?? Number.POSITIVE_INFINITY;
     return age(b) - age(a) || byId(a, b);
   },
 };

@@ -1,24 +1,35 @@
 // The alarm levels of a detector, and on which side of each danger is.
 import type { Reading } from './client';
 
+export const LEVEL_NAMES = ['A1', 'A2', 'A3'] as const;
+
 export interface Level {
-  name: 'A1' | 'A2' | 'A3';
+  name: (typeof LEVEL_NAMES)[number];
   value: number;
   isLow: boolean;
 }
 
 /** The share of oxygen in air. */
-export const AIR = 20.9;
+const AIR = 20.9;
 
-export function levelsOf(reading: Pick<Reading, 'a1_level' | 'a2_level' | 'a3_level' | 'a1_type'>): Level[] {
-  const isLow = /^l/i.test(reading.a1_type ?? '');
-  // An oxygen detector warns of too little first, and often of too much next.
-  const side = (value: number) => isLow && !(reading.a1_level < AIR && value > AIR);
-  return [
-    { name: 'A1', value: reading.a1_level, isLow },
-    { name: 'A2', value: reading.a2_level, isLow: side(reading.a2_level) },
-    { name: 'A3', value: reading.a3_level, isLow: side(reading.a3_level) },
-  ];
+type Judged = Pick<Reading, 'a1_level' | 'a2_level' | 'a3_level' | 'level_sides'> & { a1_type?: string };
+
+/** Whether danger is below each level; `null` for one that is not used. */
+export function lowSidesOf({ a1_level: a1, a2_level: a2, a3_level: a3, a1_type: type, level_sides: sides }: Judged): (boolean | null)[] {
+  if (sides) return sides.map((side) => (side === null ? null : side === 'low'));
+  // Data that was stored by a release without `level_sides`. An oxygen detector warns of too little first, and often of too much next.
+  const isLow = /^l/i.test(type ?? '');
+  return [a1, a2, a3].map((level) => isLow && !(a1 < AIR && level > AIR));
+}
+
+/** The levels by which readings are judged. */
+export function levelsOf(reading: Judged): Level[] {
+  const isLow = lowSidesOf(reading);
+  const values = [reading.a1_level, reading.a2_level, reading.a3_level];
+  return LEVEL_NAMES.flatMap((name, index) => {
+    const [value, low] = [values[index], isLow[index]];
+    return value === undefined || low === undefined || low === null ? [] : [{ name, value, isLow: low }];
+  });
 }
 
 export interface Band {

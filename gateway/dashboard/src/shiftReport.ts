@@ -1,5 +1,5 @@
 // What one shift hands over to the next: what was raised in its time, what became of it, and what is silent. Pure.
-import { ageOf, freshnessOf, severityRank, type AlarmLogRow, type FleetRow, type Severity } from './client';
+import { readingFreshness, severityRank, type AlarmLogRow, type FleetRow, type Severity } from './client';
 import { conditionOf, type Condition } from './condition';
 
 /** An alarm of the shift. The log has a row for each raise and for each level that it reached. */
@@ -82,8 +82,8 @@ export function unusableOf(rows: readonly FleetRow[], serverNow: number): number
 
 /** Detectors that may hide anything, whatever they said last: the longest silent first. */
 export function silentOf(rows: readonly FleetRow[], serverNow: number): SilentDetector[] {
-  const isSilent = ({ status, data_quality, offline, lastSeen }: FleetRow) =>
-    offline || status === 'offline' || data_quality === 'offline' || freshnessOf(ageOf(lastSeen, serverNow)) === 'old';
+  const isSilent = (row: FleetRow) =>
+    row.offline || row.status === 'offline' || row.data_quality === 'offline' || readingFreshness(row, serverNow) === 'old';
   return rows
     .map((row) => ({ row, condition: conditionOf(row, serverNow) }))
     .filter(({ row, condition }) => condition === 'unknown' || isSilent(row))

@@ -2,7 +2,7 @@
 //
 // First the severity; then, of alarms, whether somebody acknowledged it; then gas that is there now, or of which nobody knows that it is
 // gone, other gas by its level, and the rest. Which of several things one mark shows is another question (`condition.ts`).
-import { ageOf, byUrgency, freshnessOf, isAcknowledged, severityRank, type Alert, type FleetRow, type Severity } from './client';
+import { byUrgency, isAcknowledged, readingFreshness, severityRank, type Alert, type FleetRow, type Severity } from './client';
 import { conditionOfAlarm, isGas, urgencyOf, type Condition } from './condition';
 import { standingOf, standingOfRow, type Now, type Standing } from './standing';
 
@@ -60,7 +60,7 @@ function severityOfRow(row: FleetRow, condition: Condition, serverNow: number): 
   if (severity === null || severityRank(severity) === 0) return severity;
   // It cannot measure. With gas at A2 the status is critical anyway.
   if (row.status === 'critical' && condition !== 'a2') return 'critical';
-  const isSilent = row.data_quality === 'offline' || freshnessOf(ageOf(row.lastSeen, serverNow)) === 'old';
+  const isSilent = row.data_quality === 'offline' || readingFreshness(row, serverNow) === 'old';
   return isSilent ? 'high' : severity;
 }
 

@@ -53,8 +53,12 @@ describe('an age', () => {
 
   it('makes a value old, and none is old', () => {
     expect(freshnessOf(1000)).toBe('fresh');
-    expect(freshnessOf(60_000)).toBe('ageing');
+    expect(freshnessOf(60_000)).toBe('fresh');
+    expect(freshnessOf(100_000)).toBe('ageing');
     expect(freshnessOf(200_000)).toBe('old');
     expect(freshnessOf(null)).toBe('old');
+    expect(freshnessOf(200_000, 900_000)).toBe('fresh');
+    expect(freshnessOf(9000, 10_000)).toBe('ageing');
+    expect(freshnessOf(10_000, 10_000)).toBe('old');
   });
 });

@@ -20,7 +20,7 @@ describe('where the reading stands now', () => {
   it('is not known of an old, doubtful or missing reading, or of a level that was changed', () => {
     expect(standingOf(high, undefined, NOW)).toBe('unknown');
     expect(standingOf(high, row('a', null), NOW)).toBe('unknown');
-    expect(standingOf(high, row('a', 20, { lastSeen: ago(31_000) }), NOW)).toBe('unknown');
+    expect(standingOf(high, row('a', 20, { lastSeen: ago(91_000) }), NOW)).toBe('unknown');
     expect(standingOf(high, row('a', 20, { lastSeen: null }), NOW)).toBe('unknown');
     expect(standingOf(high, row('a', 20, { data_quality: 'uncertain' }), NOW)).toBe('unknown');
     expect(standingOf(high, row('a', 20, { data_quality: 'offline' }), NOW)).toBe('unknown');
@@ -28,18 +28,26 @@ describe('where the reading stands now', () => {
     expect(standingOf(high, row('a', 20, { unit: '%LEL' }), NOW)).toBe('unknown');
   });
   it('is on the other side where too little is dangerous', () => {
-    const oxygen = { unit: '%VOL', a1_level: 19.5, a2_level: 18, a3_level: 23.5 };
+    const oxygen: Partial<FleetRow> = { unit: '%VOL', a1_level: 19.5, a2_level: 18, a3_level: 23.5, level_sides: ['low', 'low', 'high'] };
     const low = alarm('o', 1, { type: 'alarm_level_1', severity: 'warning', threshold: 19.5, current_value: 19.2, peak_value: 18.8, unit: '%VOL' });
     expect(standingOf(low, row('o', 18.9, oxygen), NOW)).toBe('beyond');
     expect(standingOf(low, row('o', 20.9, oxygen), NOW)).toBe('back');
-    // Its values are on both sides, or on the level: nobody can tell.
+    // Its values are on the other side: the side was changed since.
     expect(standingOf({ ...low, peak_value: 24 }, row('o', 20.9, oxygen), NOW)).toBe('unknown');
-    expect(standingOf({ ...low, current_value: 19.5, peak_value: 19.5 }, row('o', 20.9, oxygen), NOW)).toBe('unknown');
-    expect(standingOf({ ...low, current_value: 19.5, peak_value: 19.5 }, row('o', 20.9, { ...oxygen, a3_level: 17 }), NOW)).toBe('back');
+    expect(standingOf({ ...low, current_value: 19.5, peak_value: 19.5 }, row('o', 20.9, oxygen), NOW)).toBe('back');
+    expect(standingOf(low, row('o', 18.9, { ...oxygen, level_sides: ['high', 'low', 'high'] }), NOW)).toBe('unknown');
+    expect(standingOf(low, row('o', 20.9, { ...oxygen, level_sides: [null, 'low', 'high'] }), NOW)).toBe('unknown');
+  });
+  it('is that of the reading, which no heartbeat makes newer, within the silence limit of the detector', () => {
+    const rare = { silence_limit_ms: 900_000 };
+    expect(standingOf(high, row('a', 20, { reading_at: ago(100_000) }), NOW)).toBe('unknown');
+    expect(standingOf(high, row('a', 20, { reading_at: ago(80_000) }), NOW)).toBe('back');
+    expect(standingOf(high, row('a', 20, { ...rare, lastSeen: ago(300_000) }), NOW)).toBe('back');
+    expect(standingOf(high, row('a', 20, { silence_limit_ms: 10_000, lastSeen: ago(6000) }), NOW)).toBe('unknown');
   });
   it('is said of what neither latches nor returned', () => {
     expect(backWords(high, row('a', 20), NOW)).toContain('below the level now');
-    expect(backWords({ ...high, threshold: 19.5, current_value: 19, peak_value: 18 }, row('a', 20.9, { a3_level: 19.5 }), NOW)).toContain('above the level now');
+    expect(backWords({ ...high, threshold: 19.5, current_value: 19, peak_value: 18 }, row('a', 20.9, { a3_level: 19.5, level_sides: ['low', 'low', 'low'] }), NOW)).toContain('above the level now');
     expect(backWords({ ...high, state: 'latched' }, row('a', 20), NOW)).toBe('');
     expect(backWords(high, row('a', 1122), NOW)).toBe('');
     expect(backWords(high, row('a', null), NOW)).toBe('');
@@ -52,8 +60,8 @@ describe('the peak', () => {
     expect(peakNow(high, row('a', 1300))).toBe(1300);
     expect(peakNow(high, row('a', 1100))).toBe(1200);
     const low = alarm('o', 1, { type: 'alarm_level_1', threshold: 19.5, current_value: 19.2, peak_value: 18.8, unit: '%VOL', raised_at: ago(60_000) });
-    expect(peakNow(low, row('o', 18.1, { unit: '%VOL' }))).toBe(18.1);
-    expect(peakNow(low, row('o', 20.9, { unit: '%VOL' }))).toBe(18.8);
+    expect(peakNow(low, row('o', 18.1, { unit: '%VOL', level_sides: ['low', 'low', 'high'] }))).toBe(18.1);
+    expect(peakNow(low, row('o', 20.9, { unit: '%VOL', level_sides: ['low', 'low', 'high'] }))).toBe(18.8);
   });
   it('is never a reading that is not of this alarm, or that nobody can compare', () => {
     expect(peakNow(high, undefined)).toBe(1200);

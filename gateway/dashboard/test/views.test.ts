@@ -192,6 +192,15 @@ describe('levels', () => {
     ]);
   });
 
+  it('are those by which readings are judged, whatever the detector sent of its sides', () => {
+    const names = (sides: Reading['level_sides'], type = 'High') =>
+      levelsOf({ ...reading(19.5, 18, 23.5, type), level_sides: sides }).map(({ name, isLow }) => `${name} ${isLow ? 'low' : 'high'}`);
+    expect(names(['low', 'low', 'high'])).toEqual(['A1 low', 'A2 low', 'A3 high']);
+    expect(names(['high', null, null], 'Low')).toEqual(['A1 high']);
+    expect(names(['high', 'a new word', 'low'])).toEqual(['A1 high', 'A2 high', 'A3 low']);
+    expect(names(undefined)).toEqual(['A1 high', 'A2 high', 'A3 high']);
+  });
+
   it('of an oxygen detector are on both sides', () => {
     const bands = bandsOf(levelsOf(reading(19.5, 18, 23.5, 'Low')), 0, 25);
     expect(bands.map(({ from, to, level }) => [from, to, level])).toEqual([

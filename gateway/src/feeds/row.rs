@@ -58,6 +58,11 @@ struct Rest<'a> {
     /// Who says where it is, unless it is the device.
     #[serde(skip_serializing_if = "Option::is_none")]
     place: Option<&'static str>,
+    /// When the reading was taken, if messages without a newer one came since.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "iso_option")]
+    reading_at: Option<Time>,
+    #[serde(flatten)]
+    judged: event::Judged,
 }
 
 /// A rendered row.
@@ -102,6 +107,7 @@ impl Row {
             event::alarm_status(state, freshness),
             quality,
         );
+        let [span_low, span_high] = event::shown_span(state, reading);
         let [a1_level, a2_level, a3_level] = latest.levels;
         let taken_at = latest.taken_at.to_iso();
         let location = Location::of(profile, reading);
@@ -115,8 +121,8 @@ impl Row {
             location: location.text(),
             latitude: &location.latitude,
             longitude: &location.longitude,
-            span_high: reading.span_high.unwrap_or(Decimal::from_int(2000)),
-            span_low: reading.span_low.unwrap_or(Decimal::ZERO),
+            span_high,
+            span_low,
             a1_level,
             a2_level,
             a3_level,
@@ -127,6 +133,8 @@ impl Row {
             epoch: state.position.epoch,
             seq: state.position.seq,
             place: location.source,
+            reading_at: older(latest.measured_at(), last_message),
+            judged: event::judged(state, latest),
         };
         Some(Self {
             text: joined(&head, text_of(&rest).get(1..).unwrap_or_default()),
@@ -170,6 +178,12 @@ impl Row {
             goes_stale_at: None,
         }
     }
+}
+
+/// Returns when a reading was taken if that is so long before the last message that it matters to people.
+fn older(measured_at: Time, last_message: Option<Time>) -> Option<Time> {
+    let is_older = |last: Time| last.millis_since(measured_at) >= 1000;
+    last_message.is_none_or(is_older).then_some(measured_at)
 }
 
 /// Renders the beginning of the object, without its end.

@@ -39,14 +39,26 @@ export class ServerClock {
 /** How far a value may be trusted by its age alone. */
 export type Freshness = 'fresh' | 'ageing' | 'old';
 
-const AGEING_MS = 30_000;
-const OLD_MS = 180_000;
+/** A detector counts as silent after so long, unless its data has another `silence_limit_ms`. */
+const USUAL_SILENCE_MS = 180_000;
 
-/** A value without a time is old. */
-export function freshnessOf(ageMs: number | null): Freshness {
-  if (ageMs === null || ageMs >= OLD_MS) return 'old';
-  return ageMs >= AGEING_MS ? 'ageing' : 'fresh';
+/** A value without a time is old, and so is one of a detector that is silent. One that sends once a minute is fresh all the time. */
+export function freshnessOf(ageMs: number | null, silenceLimitMs: number = USUAL_SILENCE_MS): Freshness {
+  if (ageMs === null || ageMs >= silenceLimitMs) return 'old';
+  return ageMs >= silenceLimitMs / 2 ? 'ageing' : 'fresh';
 }
+
+/** A reading in a list: when the last message came, and when the reading was taken if that is longer ago. */
+export interface ListedReading {
+  lastSeen: string | null;
+  reading_at?: string;
+  silence_limit_ms?: number;
+}
+
+/** How old the reading is. A heartbeat makes no reading newer. */
+export const readingAge = (row: ListedReading, now: number): number | null => ageOf(row.lastSeen === null ? null : (row.reading_at ?? row.lastSeen), now);
+
+export const readingFreshness = (row: ListedReading, now: number): Freshness => freshnessOf(readingAge(row, now), row.silence_limit_ms);
 
 /** The age of something that the server dated, at the server's time `now`. Never negative. */
 export function ageOf(timestamp: string | null | undefined, now: number): number | null {

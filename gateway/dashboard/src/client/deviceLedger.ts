@@ -46,6 +46,12 @@ export const EMPTY_VIEW: DeviceView = {
   known: null,
 };
 
+/** Server time at which the reading was taken, which may be long before its commit: a backlog is sent when a link is back. */
+export function takenAt({ reading, committedAt, ageMs }: DeviceView): string | null {
+  if (!reading) return null;
+  return committedAt === null || ageMs === null ? reading.processed_at : new Date(Date.parse(committedAt) - ageMs).toISOString();
+}
+
 export class DeviceLedger {
   readonly #positions = new WholePositions();
   #view: DeviceView = EMPTY_VIEW;

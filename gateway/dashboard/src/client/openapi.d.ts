@@ -590,6 +590,12 @@ export interface components {
             data_quality?: "good" | "uncertain" | "bad" | "offline";
             /** @description Present if the device's clock is far off, was set back or is unusable. */
             clock_suspect?: boolean;
+            /** @description The dangerous side of A1, A2 and A3 by which readings are judged: `high` or `low`, and `null` for a level that is not used. A side that is neither is judged as `high`. Absent if all are used, and high. */
+            level_sides?: (string | null)[];
+            /** @description `true`: the device never sent a measuring range, and `span_high` and `span_low` are defaults. Otherwise absent. */
+            span_unknown?: boolean;
+            /** @description A device that sends nothing counts as offline after so many milliseconds. Absent: after 180,000. */
+            silence_limit_ms?: number;
         };
         /** @description One alarm. */
         Alert: {
@@ -1302,6 +1308,17 @@ export interface components {
              * @enum {string}
              */
             place?: "profile";
+            /**
+             * Format: date-time
+             * @description Server time at which the reading was taken, if that is a second or more before `lastSeen`: messages without a newer reading came since. Otherwise absent.
+             */
+            reading_at?: string;
+            /** @description The dangerous side of A1, A2 and A3 by which readings are judged: `high` or `low`, and `null` for a level that is not used. A side that is neither is judged as `high`. Absent if all are used, and high. */
+            level_sides?: (string | null)[];
+            /** @description `true`: the device never sent a measuring range, and `span_high` and `span_low` are defaults. Otherwise absent. */
+            span_unknown?: boolean;
+            /** @description A device that sends nothing counts as offline after so many milliseconds. Absent: after 180,000. */
+            silence_limit_ms?: number;
         };
         /** @description A part of the list of all devices. */
         FleetSnapshot: {

@@ -21,7 +21,7 @@ export const useUrgent = createSharedComposable((): Urgent => {
   const { rowOf, hasSites } = useNames();
   const now = useServerTime();
   const urgent = new UrgentAlarms<OpenAlarm>();
-  // What is known only by its age becomes old after half a minute: it need not be looked at every second.
+  // What is known only by its age becomes old after a share of the silence limit, in seconds and not at once: it need not be looked at every second.
   const slowNow = computed(() => Math.floor(now.value / 5000) * 5000);
   return { open: computed(() => urgent.sorted(open.value, rowOf, slowNow.value)), past, isComplete, refusal, rowOf, hasSites };
 });

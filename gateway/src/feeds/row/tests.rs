@@ -1,6 +1,7 @@
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::alarm::Condition;
 use shared::position::Position;
+use shared::reading::Side;
 
 use super::*;
 use crate::test_setup::{self, SILENCE_LIMIT_MS};
@@ -31,7 +32,7 @@ fn row(state: &DeviceState, age_ms: i64) -> Row {
     .expect("a reading")
 }
 
-fn json(row: &Row) -> Value {
+fn object(row: &Row) -> Value {
     serde_json::from_str(row.text.get()).expect("an object")
 }
 
@@ -48,6 +49,46 @@ fn a_row_has_these_fields() {
     assert_eq!(row.text.get(), expected);
 }
 
+/// What its other fields do not say: by which sides the levels are judged, which of them are not used, how old the reading is.
+#[test]
+fn a_row_says_how_a_reading_is_judged_where_that_is_not_usual() {
+    let state = state(&[]);
+    let with = |change: &dyn Fn(&mut DeviceState)| {
+        let mut state = state.clone();
+        change(&mut state);
+        object(&row(&state, 0))
+    };
+    let oxygen = with(&|state| {
+        let latest = state.latest.as_mut().expect("a reading");
+        latest.sides = [Side::Low, Side::Low, Side::High];
+        latest.used = [true, true, false];
+    });
+    assert_eq!(oxygen["level_sides"], json!(["low", "low", null]));
+    let no_span = with(&|state| {
+        let latest = state.latest.as_mut().expect("a reading");
+        Arc::make_mut(&mut latest.reading).span_high = None;
+    });
+    assert_eq!(no_span["span_unknown"], true);
+    assert_eq!(no_span["span_high"], 2000);
+    let remembered = with(&|state| {
+        let latest = state.latest.as_mut().expect("a reading");
+        Arc::make_mut(&mut latest.reading).span_high = None;
+        state.memory.span = [Some(Decimal::ZERO), Some(Decimal::from_int(25))];
+    });
+    assert_eq!(remembered.get("span_unknown"), None);
+    assert_eq!(remembered["span_high"], 25);
+    let rare = with(&|state| state.memory.silence_limit_ms = 900_000);
+    assert_eq!(rare["silence_limit_ms"], 900_000);
+    for (age_ms, expected) in [
+        (Some(999), None),
+        (Some(1000), Some("2026-01-28T11:37:11.000Z")),
+        (None, None),
+    ] {
+        let older = with(&|state| state.latest.as_mut().expect("a reading").age_ms = age_ms);
+        assert_eq!(older.get("reading_at").and_then(Value::as_str), expected);
+    }
+}
+
 #[test]
 fn a_row_has_the_coordinates_of_the_profile_and_says_so() {
     let profile = Profile {
@@ -60,7 +101,7 @@ fn a_row_has_the_coordinates_of_the_profile_and_says_so() {
     let expected = r#""location":"18.5, 73.856","latitude":18.5,"longitude":73.856,"#;
     assert!(row.text.get().contains(expected), "{}", row.text);
     assert!(row.text.get().ends_with(r#""seq":7,"place":"profile"}"#));
-    assert_eq!(json(&row)["place"], "profile");
+    assert_eq!(object(&row)["place"], "profile");
 }
 
 /// What the clock says of a row is what it would be if it were rendered then.
@@ -82,8 +123,8 @@ fn a_row_becomes_that_of_a_silent_device_when_its_time_has_come() {
         let by_the_clock = fresh.when_stale(&"OTSM-0114".parse().unwrap());
         assert_eq!(by_the_clock.text.get(), silent.text.get(), "{conditions:?}");
         assert_eq!(by_the_clock.status, silent.status);
-        assert_eq!(json(&silent)["data_quality"], "offline");
-        assert_eq!(json(&silent)["alarm_status"], "ALARM");
+        assert_eq!(object(&silent)["data_quality"], "offline");
+        assert_eq!(object(&silent)["alarm_status"], "ALARM");
         let again = by_the_clock.when_stale(&"OTSM-0114".parse().unwrap());
         assert_eq!(again.text.get(), silent.text.get());
     }
@@ -100,10 +141,10 @@ fn the_level_is_the_highest_that_stands() {
         (&[C::AlarmLevel2], "A2".into()),
         (&[C::AlarmLevel3, C::OverRange], "A3".into()),
     ] {
-        assert_eq!(json(&row(&state(conditions), 0))["level"], expected);
+        assert_eq!(object(&row(&state(conditions), 0))["level"], expected);
     }
     let mut returned = state(&[C::AlarmLevel3]);
     returned.alarms[0].returned = true;
-    assert_eq!(json(&row(&returned, 0))["level"], Value::Null);
-    assert_eq!(json(&row(&returned, 0))["alarms"], 1);
+    assert_eq!(object(&row(&returned, 0))["level"], Value::Null);
+    assert_eq!(object(&row(&returned, 0))["alarms"], 1);
 }
