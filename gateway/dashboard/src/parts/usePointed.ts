@@ -8,7 +8,7 @@ const STILL_MS = 15_000;
 export function usePointed(element: MaybeElementRef<HTMLElement | null>): Readonly<Ref<boolean>> {
   const isPointed = ref(false);
   const release = useTimeoutFn(() => (isPointed.value = false), STILL_MS, { immediate: false });
-  useEventListener(element, ['pointerenter', 'pointermove'], (event: PointerEvent) => {
+  useEventListener(element, ['pointerenter', 'pointermove', 'pointerdown'], (event: PointerEvent) => {
     if (event.pointerType !== 'mouse') return;
     isPointed.value = true;
     release.start();
