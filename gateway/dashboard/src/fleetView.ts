@@ -1,5 +1,5 @@
 // Which detectors of the fleet are shown, and in which order.
-import { readingAge, type FleetRow } from './client';
+import { freshnessOf, readingAge, type FleetRow } from './client';
 import { conditionOf, type Condition } from './condition';
 import { rowUrgency } from './urgency';
 
@@ -85,17 +85,29 @@ export function countConditions(rows: readonly FleetRow[], serverNow: number): M
   return counts;
 }
 
+interface LastValues {
+  seq: number;
+  epoch: string;
+  /** When it was last heard. */
+  seen: number | null;
+  values: (number | null)[];
+}
+
 /** The last readings of each detector, for the trend lines. Bounded: `POINTS` numbers per detector that is in the fleet. */
 export class LastReadings {
   static readonly POINTS = 40;
-  #points = new Map<string, { seq: number; epoch: string; values: (number | null)[] }>();
+  #points = new Map<string, LastValues>();
 
   take(rows: readonly FleetRow[]): void {
-    const known = new Map<string, { seq: number; epoch: string; values: (number | null)[] }>();
-    for (const { deviceId, epoch, seq, sensor_reading: value } of rows) {
-      const last = this.#points.get(deviceId) ?? { seq: -1, epoch, values: [] };
+    const known = new Map<string, LastValues>();
+    for (const { deviceId, epoch, seq, lastSeen, sensor_reading: value } of rows) {
+      const last = this.#points.get(deviceId) ?? { seq: -1, epoch, seen: null, values: [] };
       if (last.seq !== seq || last.epoch !== epoch) {
-        last.values = [...last.values, value].slice(-LastReadings.POINTS);
+        const at = lastSeen ? Date.parse(lastSeen) : null;
+        // No line is drawn across a silence.
+        const isGap = at !== null && last.seen !== null && freshnessOf(at - last.seen, row.silence_limit_ms) === 'old';
+        last.values = [...last.values, ...(isGap ? [null] : []), value].slice(-LastReadings.POINTS);
+        last.seen = at;
         last.seq = seq;
         last.epoch = epoch;
       }

@@ -131,6 +131,12 @@ describe('the fleet', () => {
     lastReadings.take([]);
     expect(lastReadings.of('OTSM-0001')).toEqual([]);
   });
+
+  it('have no line across a silence', () => {
+    const lastReadings = new LastReadings();
+    [0, 60, 120, 400].forEach((second, seq) => lastReadings.take([row({ seq, sensor_reading: second, lastSeen: iso(NOW + second * 1000) })]));
+    expect(lastReadings.of('OTSM-0001')).toEqual([0, 60, 120, null, 400]);
+  });
 });
 
 describe('rows under the pointer', () => {
