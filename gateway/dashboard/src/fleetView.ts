@@ -100,12 +100,12 @@ export class LastReadings {
 
   take(rows: readonly FleetRow[]): void {
     const known = new Map<string, LastValues>();
-    for (const { deviceId, epoch, seq, lastSeen, sensor_reading: value } of rows) {
+    for (const { deviceId, epoch, seq, lastSeen, silence_limit_ms: limit, sensor_reading: value } of rows) {
       const last = this.#points.get(deviceId) ?? { seq: -1, epoch, seen: null, values: [] };
       if (last.seq !== seq || last.epoch !== epoch) {
         const at = lastSeen ? Date.parse(lastSeen) : null;
         // No line is drawn across a silence.
-        const isGap = at !== null && last.seen !== null && freshnessOf(at - last.seen, row.silence_limit_ms) === 'old';
+        const isGap = at !== null && last.seen !== null && freshnessOf(at - last.seen, limit) === 'old';
         last.values = [...last.values, ...(isGap ? [null] : []), value].slice(-LastReadings.POINTS);
         last.seen = at;
         last.seq = seq;

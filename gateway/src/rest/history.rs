@@ -24,7 +24,7 @@ use shared::store::StoredSample;
 use super::answers::Counted;
 use super::context::RestContext;
 use super::path::DevicePath;
-use super::query::Query;
+use super::query::{Query, in_order};
 use super::reply;
 use crate::client_address::ClientAddress;
 use crate::error::ApiError;
@@ -145,7 +145,9 @@ async fn buckets_table(
 fn bounds(query: &Query) -> Result<(Option<Time>, Option<Time>), ApiError> {
     let from = query.date_or_millis("from")?;
     let since = query.date_or_millis("since")?;
-    Ok((from.or(since), query.date_or_millis("until")?))
+    let (begin, until) = (from.or(since), query.date_or_millis("until")?);
+    in_order(("from", begin), ("until", until))?;
+    Ok((begin, until))
 }
 
 /// Returns into how many buckets the time is divided, if it is.

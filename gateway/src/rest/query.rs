@@ -82,6 +82,19 @@ impl Query {
     }
 }
 
+/// Refuses a time that ends before it begins, each bound with its name: an empty answer would say that there was nothing.
+pub(crate) fn in_order(
+    (begin_key, begin): (&str, Option<Time>),
+    (end_key, end): (&str, Option<Time>),
+) -> Result<(), ApiError> {
+    match (begin, end) {
+        (Some(begin), Some(end)) if begin > end => Err(ApiError::Unreadable {
+            problem: format!("`{begin_key}` is after `{end_key}`"),
+        }),
+        _ => Ok(()),
+    }
+}
+
 const DATE: &str = "a date (`2026-01-28` or `2026-01-28T11:37:12Z`)";
 const DATE_OR_MILLIS: &str = "a date (`2026-01-28`, `2026-01-28T11:37:12Z` or milliseconds)";
 

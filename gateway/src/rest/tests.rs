@@ -208,6 +208,22 @@ async fn unreadable_queries_are_refused_before_anything_is_read() {
 }
 
 #[tokio::test]
+async fn a_time_that_ends_before_it_begins_is_refused() {
+    let router = without_redis(&[]);
+    for rest in ["", "?points=5", ".csv", ".csv?points=5"] {
+        let and = if rest.contains('?') { '&' } else { '?' };
+        for begin in ["from", "since"] {
+            let line = format!(
+                "GET /api/devices/OTSM-0114/history{rest}{and}{begin}=2026-01-02&until=2026-01-01"
+            );
+            let (status, error) = error_of(send(&router, request(&line)).await).await;
+            assert_eq!(status, 400, "{line}");
+            assert_eq!(error, "`from` is after `until`", "{line}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn without_redis_every_answer_that_needs_it_is_503() {
     let router = without_redis(&[]);
     let unavailable = crate::error::STORE_UNAVAILABLE;

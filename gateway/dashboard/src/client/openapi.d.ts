@@ -1712,7 +1712,7 @@ export interface components {
         points: number;
         /** @description ISO instant, `YYYY-MM-DD` (its first moment in UTC), or milliseconds since 1970. Inclusive. */
         since: string;
-        /** @description ISO instant, `YYYY-MM-DD` (its first moment in UTC), or milliseconds since 1970. Inclusive. */
+        /** @description ISO instant, `YYYY-MM-DD` (its first moment in UTC), or milliseconds since 1970. Inclusive. Before `from`: 400. */
         until: string;
     };
     requestBodies: never;
@@ -2215,7 +2215,7 @@ export interface operations {
                 from?: components["parameters"]["from"];
                 /** @description ISO instant, `YYYY-MM-DD` (its first moment in UTC), or milliseconds since 1970. Inclusive. */
                 since?: components["parameters"]["since"];
-                /** @description ISO instant, `YYYY-MM-DD` (its first moment in UTC), or milliseconds since 1970. Inclusive. */
+                /** @description ISO instant, `YYYY-MM-DD` (its first moment in UTC), or milliseconds since 1970. Inclusive. Before `from`: 400. */
                 until?: components["parameters"]["until"];
                 /** @description Values outside of 1 to 1000 are brought into that range. */
                 limit?: components["parameters"]["limit"];
@@ -2255,7 +2255,7 @@ export interface operations {
                 from?: components["parameters"]["from"];
                 /** @description ISO instant, `YYYY-MM-DD` (its first moment in UTC), or milliseconds since 1970. Inclusive. */
                 since?: components["parameters"]["since"];
-                /** @description ISO instant, `YYYY-MM-DD` (its first moment in UTC), or milliseconds since 1970. Inclusive. */
+                /** @description ISO instant, `YYYY-MM-DD` (its first moment in UTC), or milliseconds since 1970. Inclusive. Before `from`: 400. */
                 until?: components["parameters"]["until"];
                 /** @description Number of buckets into which the time is divided. */
                 points?: components["parameters"]["points"];
