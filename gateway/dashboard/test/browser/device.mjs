@@ -62,9 +62,15 @@ await step('a part of the trend is read anew, and a double click leads back', as
 });
 
 await step('what a silent detector last said is not shown as present', async () => {
-  // It sent its last reading at the beginning.
-  await open(operator, '/ui/devices/OTSM-0001');
-  await seen(operator.getByTestId('last-known'));
+  const watcher = await person(operatorToken);
+  await watcher.clock.install();
+  await open(watcher, '/ui/devices/OTSM-0001');
+  await seen(watcher.getByTestId('gauge-value').getByText('ppm'));
+  expect((await watcher.getByTestId('last-known').count()) === 0, 'a reading of now is present');
+  // Half of the silence limit of this system, which is an hour.
+  await watcher.clock.fastForward('31:00');
+  await seen(watcher.getByTestId('last-known'));
+  await watcher.context().close();
 });
 
 await step('the name and the zone of a detector are changed, and nobody overwrites what another one changed', async () => {
