@@ -5,7 +5,10 @@ await step('a page that plays nothing before a click says so', async () => {
   // Nobody has clicked in this browser yet, but the sound was wanted in it before.
   const page = await person(operatorToken);
   await page.addInitScript(() => localStorage.setItem('sound', 'true'));
+  // Whatever Playwright evaluates counts as a click of the user. So nothing is, until the page has made its sound.
+  const isRunning = page.waitForEvent('websocket');
   await open(page, '/ui/alarms?kiosk');
+  await isRunning;
   await seen(page.getByTestId('sound-locked'));
   await page.getByTestId('sound-locked').getByRole('button').click();
   await gone(page.getByTestId('sound-locked'));
