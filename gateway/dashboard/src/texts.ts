@@ -1,8 +1,6 @@
 // Every text of the dashboard. A translation replaces this file.
-import type { Change, Alert } from './client';
+import type { Alert, Change, ProfileChanges, Severity } from './client';
 import type { Condition } from './condition';
-import type { AlarmBadge } from './urgency';
-import type { ProfileChanges } from './client';
 
 const many = (count: number, one: string, other: string) => `${count} ${count === 1 ? one : other}`;
 
@@ -133,7 +131,7 @@ export const texts = {
   titleNotLive: 'NOT LIVE – Gas detection',
   badge: {
     unknown: 'Whether an alarm is open is not known.',
-    of: ({ count, isWaiting, worst, worse }: AlarmBadge): string =>
+    of: ({ count, isWaiting, worst, worse }: { count: number; isWaiting: boolean; worst: Severity; worse: Severity | null }): string =>
       `${isWaiting ? `${count} not acknowledged` : `${count} open, all acknowledged`}, the worst: ${texts.severity[worst]}${worse ? `. Acknowledged and still open: ${texts.severity[worse]}` : ''}`,
   },
   newAlarm: (device: string, type: string, more: number) => `New alarm: ${device}, ${type}${more > 0 ? `, and ${more} more` : ''}`,
