@@ -46,7 +46,7 @@ pub struct Expectation {
 }
 
 /// The fields of `data`: those of the normalised reading.
-const DATA_FIELDS: [&str; 30] = [
+const DATA_FIELDS: [&str; 33] = [
     "device_name",
     "serial_number",
     "gas_type",
@@ -77,6 +77,9 @@ const DATA_FIELDS: [&str; 30] = [
     "processed_at",
     "data_quality",
     "clock_suspect",
+    "level_sides",
+    "span_unknown",
+    "silence_limit_ms",
 ];
 
 /// The fields of `alarm`: the number of the alarm, and those of an alert.
