@@ -163,7 +163,7 @@ export const texts = {
     columns: { select: 'Select', alarm: 'Alarm', device: 'Device', value: 'Reading now', since: 'Since', state: 'State', action: 'Action' },
     select: (device: string) => `Select the alarm of ${device}`,
     atAlarm: (value: string) => `Value at alarm ${value}`,
-    back: (isBelow: boolean) => `Reading is ${isBelow ? 'below' : 'above'} the level now; the alarm stays until that has lasted`,
+    back: (isBelow: boolean) => `Reading is back ${isBelow ? 'below' : 'above'} the level; the alarm stays until it has stayed there`,
     peak: (value: string) => `peak ${value}`,
     limit: (value: string) => `level ${value}`,
     count: (count: number) => `${count} times`,

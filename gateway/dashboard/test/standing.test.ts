@@ -40,8 +40,8 @@ describe('where the reading stands now', () => {
     expect(standingOf(high, row('a', 20, { silence_limit_ms: 10_000, lastSeen: ago(6000) }), NOW)).toBe('unknown');
   });
   it('is said of what neither latches nor returned', () => {
-    expect(backWords(high, row('a', 20), NOW)).toContain('below the level now');
-    expect(backWords({ ...high, threshold: 19.5, current_value: 19, peak_value: 18 }, row('a', 20.9, { a3_level: 19.5, level_sides: ['low', 'low', 'low'] }), NOW)).toContain('above the level now');
+    expect(backWords(high, row('a', 20), NOW)).toContain('back below the level');
+    expect(backWords({ ...high, threshold: 19.5, current_value: 19, peak_value: 18 }, row('a', 20.9, { a3_level: 19.5, level_sides: ['low', 'low', 'low'] }), NOW)).toContain('back above the level');
     expect(backWords({ ...high, state: 'latched' }, row('a', 20), NOW)).toBe('');
     expect(backWords(high, row('a', 1122), NOW)).toBe('');
     expect(backWords(high, row('a', null), NOW)).toBe('');
