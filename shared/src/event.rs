@@ -134,7 +134,9 @@ const USUAL_SILENCE_MS: i64 = 180_000;
 #[must_use]
 pub fn judged(state: &DeviceState, latest: &Latest) -> Judged {
     let sides = std::array::from_fn(|index| latest.used[index].then_some(latest.sides[index]));
-    let is_usual = sides.iter().all(|side| *side == Some(Side::High));
+    // Without `level_sides` clients go by `a1_type`, as data of earlier releases has nothing else.
+    let is_sent_as_high = !latest.reading.a1_type.starts_with(['l', 'L']);
+    let is_usual = is_sent_as_high && sides.iter().all(|side| *side == Some(Side::High));
     let limit = state.memory.silence_limit_ms;
     Judged {
         level_sides: (!is_usual).then_some(sides),

@@ -64,6 +64,11 @@ fn a_row_says_how_a_reading_is_judged_where_that_is_not_usual() {
         latest.used = [true, true, false];
     });
     assert_eq!(oxygen["level_sides"], json!(["low", "low", null]));
+    let unreadable = with(&|state| {
+        let latest = state.latest.as_mut().expect("a reading");
+        Arc::make_mut(&mut latest.reading).a1_type = "Left".to_owned();
+    });
+    assert_eq!(unreadable["level_sides"], json!(["high", "high", "high"]));
     let no_span = with(&|state| {
         let latest = state.latest.as_mut().expect("a reading");
         Arc::make_mut(&mut latest.reading).span_high = None;
